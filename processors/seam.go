@@ -1,0 +1,63 @@
+package processors
+
+import (
+	"context"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// EntriesProcessor decides which entries a worker gets and makes what became
+// of them durable. One value serves one worker. Both methods are called from
+// one goroutine each.
+type EntriesProcessor interface {
+	// Run registers the worker with the database, then keeps its lease alive,
+	// takes over from dead workers and tends the tables until ctx is done;
+	// then it deregisters and returns nil. It returns an error at once if the
+	// database can't be worked on as it is (tables missing, version behind).
+	// It calls ready once Claim may be called.
+	Run(ctx context.Context, site Site, ready func()) error
+
+	// Claim takes up to n due entries for this worker, durably, before it
+	// returns them. Nothing due is a nil Claim and no error.
+	Claim(ctx context.Context, n int) (Claim, error)
+}
+
+// Site is what a worker gives its processor to work with.
+type Site struct {
+	DB      *gorm.DB         // the application's handle, with the plugin installed
+	Plugin  *reliable.Plugin // registry, monitor, tables
+	Worker  string           // random id of this run of the worker
+	Threads int              // executors of the worker
+}
+
+// Claim is a batch of entries that a worker holds until it has finished or
+// released each of them. Finish and Release may be called from any goroutine,
+// one at a time.
+type Claim interface {
+	// Entries returns what was claimed, by id.
+	Entries() []*reliable.OutboxEntry
+
+	// Token is the claim's fencing token. It grows from claim to claim.
+	Token() int64
+
+	// At is the database's time of the claim, UTC.
+	At() time.Time
+
+	// Finish writes the outcomes of some of the entries, in one transaction.
+	// [reliable.ErrLeaseLost] means that the claim is no longer this worker's
+	// and that nothing was changed. After any other error the outcome is
+	// unknown: call Finish again with the same outcomes until it is known; a
+	// repetition changes nothing.
+	Finish(ctx context.Context, outcomes []reliable.Outcome) error
+
+	// Release gives back the entries that were not finished. They are due at
+	// once, no attempt is burnt, and they are no suspects.
+	Release(ctx context.Context) error
+
+	// Lost is closed when the worker can no longer trust that it holds the
+	// claim.
+	Lost() <-chan struct{}
+}

@@ -1,0 +1,73 @@
+package reliable
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// Batch runs what the entries of one claim owe. Its methods may be called from
+// many goroutines.
+type Batch struct {
+	// Timeout bounds callbacks that have no Timeout of their own. Zero means
+	// [DefaultTimeout]. Set it before the first Process.
+	Timeout time.Duration
+
+	plugin *Plugin
+	db     *gorm.DB
+	token  int64
+	at     time.Time // the database's time of the claim ...
+	start  time.Time // ... and this process's
+
+	mu      sync.Mutex
+	entries []*OutboxEntry
+	models  map[string]*preload // by class; filled on first need
+}
+
+// NewBatch returns a Batch of entries that were claimed under token at the
+// database's time at. Models are read through db, one query per model class.
+func (p *Plugin) NewBatch(db *gorm.DB, entries []*OutboxEntry, token int64, at time.Time) *Batch {
+	return &Batch{plugin: p, db: db, token: token, at: at, start: time.Now(), entries: entries}
+}
+
+// Process runs every callback that e owes and that is due. It returns when all
+// of them have returned, also those that ignore their context. Errors, panics
+// and runtime.Goexit in them end in the outcome. If ctx is cancelled with a
+// cause of [ErrShutdown] or [ErrLeaseLost], callbacks that fail because of it
+// burn no attempt.
+func (b *Batch) Process(ctx context.Context, e *OutboxEntry) Outcome {
+	r := run{batch: b, entry: e}
+	return r.process(ctx)
+}
+
+// now is the database's time, reckoned from the claim by this process's
+// monotonic clock.
+func (b *Batch) now() time.Time { return b.at.Add(time.Since(b.start)) }
+
+func (b *Batch) timeout(own time.Duration) time.Duration {
+	return cmp.Or(own, b.Timeout, DefaultTimeout)
+}
+
+// preload returns the models of a class, which it reads if that was not done
+// or is too long ago.
+func (b *Batch) preload(w *watch) *preload {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.models[w.class()]; p != nil {
+		return p
+	}
+	p := &preload{watch: w}
+	for _, e := range b.entries {
+		if e.Context == ContextModel && b.plugin.watchOf(e.ResourceClass) == w {
+			p.entries = append(p.entries, e)
+		}
+	}
+	if b.models == nil {
+		b.models = make(map[string]*preload)
+	}
+	b.models[w.class()] = p
+	return p
+}

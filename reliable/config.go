@@ -1,0 +1,105 @@
+package reliable
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+)
+
+// Config configures a Plugin. Registry is required; the zero value of every
+// other field is its usual setting.
+type Config struct {
+	// Registry says what is owed for which writes.
+	Registry *Registry
+
+	// Monitor gets the events. Nil means one that nobody listens to;
+	// [Plugin.Monitor] returns it.
+	Monitor *Monitor
+
+	// CausalityKey names what entries of models without a CausalityKey of
+	// their own are ordered by. The model is a *T: the row as written, or, for
+	// a destroy, as it was. "" means unordered.
+	CausalityKey func(ctx context.Context, model any) string
+
+	// Headers returns what to keep of a writer's context with the entry:
+	// trace, tenant, request. ContextWithHeaders is its inverse: it puts the
+	// headers into the context of the callbacks.
+	Headers            func(ctx context.Context) map[string]string
+	ContextWithHeaders func(ctx context.Context, headers map[string]string) context.Context
+
+	// RequireTransaction refuses a watched write outside a transaction
+	// (SkipDefaultTransaction) instead of opening one around it.
+	RequireTransaction bool
+
+	// Tables says where the outbox's tables are.
+	Tables Tables
+
+	// MaxRows is the most rows that one statement may change of a watched
+	// model. Zero means [DefaultMaxRows].
+	MaxRows int
+
+	// MaxEntryBytes is the most that one entry's changeset or arguments may
+	// take, in bytes of JSON. Zero means [DefaultMaxEntryBytes].
+	MaxEntryBytes int
+}
+
+// Defaults of Config.
+const (
+	DefaultMaxRows       = 10_000
+	DefaultMaxEntryBytes = 1 << 20
+)
+
+// Tables names the outbox's tables. The zero value is the connection's default
+// schema and names without a prefix.
+type Tables struct {
+	Schema string // PostgreSQL: schema; MariaDB: database; empty = the connection's
+	Prefix string // put before each name, for example "shop_"
+}
+
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
+
+// Validate reports a schema or prefix that is no plain identifier. Anything
+// that ends in SQL text is held to that, whoever configured it.
+func (t Tables) Validate() error {
+	if t.Schema != "" && !identifier.MatchString(t.Schema) {
+		return fmt.Errorf("tables.Schema %q: want letters, digits and _, at most 40, not starting with a digit", t.Schema)
+	}
+	if t.Prefix != "" && !identifier.MatchString(t.Prefix) {
+		return fmt.Errorf("tables.Prefix %q: want letters, digits and _, at most 40, not starting with a digit", t.Prefix)
+	}
+	return nil
+}
+
+// Entries is the hot table: what is not done.
+func (t Tables) Entries() string { return t.name("outbox_entries") }
+
+// Claims holds what is being worked on.
+func (t Tables) Claims() string { return t.name("outbox_claims") }
+
+// Workers has a heartbeat row per worker.
+func (t Tables) Workers() string { return t.name("outbox_workers") }
+
+// History holds what is done.
+func (t Tables) History() string { return t.name("outbox_history") }
+
+// Lanes has the owner of each lane of the ordered processor.
+func (t Tables) Lanes() string { return t.name("outbox_lanes") }
+
+// ParkedKeys has the causality keys that stopped at a failing head.
+func (t Tables) ParkedKeys() string { return t.name("outbox_parked_keys") }
+
+// PausedKinds has the kinds of entry that an operator paused.
+func (t Tables) PausedKinds() string { return t.name("outbox_paused_kinds") }
+
+// Migrations has the versions that were applied.
+func (t Tables) Migrations() string { return t.name("outbox_migrations") }
+
+// name returns a table's name, unquoted: it is made of identifiers that need
+// no quoting in any of the databases.
+func (t Tables) name(table string) string {
+	name := t.Prefix + table
+	if t.Schema != "" {
+		name = t.Schema + "." + name
+	}
+	return name
+}

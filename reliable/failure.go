@@ -1,0 +1,110 @@
+package reliable
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// ErrShutdown is the cause of a callback's cancelled context when its worker
+// drains. The interrupted run burns no attempt.
+var ErrShutdown = errors.New("reliable: the worker is shutting down")
+
+// ErrLeaseLost is the cause of a callback's cancelled context when its worker
+// no longer holds the entry: another worker may already run it.
+var ErrLeaseLost = errors.New("reliable: the lease on the entry is lost")
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+// Permanent wraps err so that the callback that returns it is dead at once: it
+// is not retried. A nil err stays nil.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type snoozeError struct{ delay time.Duration }
+
+func (e *snoozeError) Error() string { return fmt.Sprintf("snoozed for %s", e.delay) }
+
+// Snooze makes the callback that returns it run again after d, without burning
+// an attempt. A d below zero means at once.
+func Snooze(d time.Duration) error { return &snoozeError{max(d, 0)} }
+
+type discardError struct{ reason string }
+
+func (e *discardError) Error() string { return "discarded: " + e.reason }
+
+// Discard ends the callback that returns it without success and without
+// failure: it is not retried, and EntryDiscarded carries the reason.
+func Discard(reason string) error { return &discardError{reason} }
+
+// PanicError is the failure of a callback that panicked or called
+// runtime.Goexit.
+type PanicError struct {
+	Value any    // what was given to panic; nil for runtime.Goexit
+	Stack []byte // of the callback's goroutine, at the panic
+}
+
+// Error returns the panic's value as text, without the stack.
+func (e *PanicError) Error() string {
+	if e.Value == nil {
+		return "callback called runtime.Goexit"
+	}
+	return "panic: " + sprint(e.Value)
+}
+
+// Unwrap returns the value if it was an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// sprint is fmt.Sprint that survives an Error or String method that panics.
+func sprint(v any) (s string) {
+	defer func() {
+		if recover() != nil {
+			s = fmt.Sprintf("%T (its text panics)", v)
+		}
+	}()
+	return fmt.Sprint(v)
+}
+
+// maxErrorText is the most that is stored of a failure's text, in bytes.
+const maxErrorText = 8 << 10
+
+// errorText returns the text of err as every database can store it: valid
+// UTF-8, no NUL, at most [maxErrorText] bytes.
+func errorText(err error) string {
+	text := sprint(err)
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText-len("...")] + "..."
+	}
+	text = strings.ToValidUTF8(text, string(utf8.RuneError))
+	for len(text) > maxErrorText { // each repaired byte takes three
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return strings.ReplaceAll(text, "\x00", " ")
+}
+
+// errorClass names the type of the innermost error that says something: the
+// wrappers of the standard library do not.
+func errorClass(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		class := reflect.TypeOf(err).String()
+		if inner == nil || (class != "*fmt.wrapError" && class != "*reliable.permanentError") {
+			return class
+		}
+		err = inner
+	}
+}

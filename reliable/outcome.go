@@ -1,0 +1,77 @@
+package reliable
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// State is what becomes of an entry after a run.
+type State uint8
+
+// The states of a run's outcome.
+const (
+	StateDone  State = iota // nothing is owed any more: to history
+	StateRetry              // something is pending: back to the table until RetryAt
+	StateDead               // nothing is pending and something is dead: kept for an operator
+)
+
+// String returns "done", "retry" or "dead".
+func (s State) String() string {
+	switch s {
+	case StateDone:
+		return "done"
+	case StateRetry:
+		return "retry"
+	default:
+		return "dead"
+	}
+}
+
+// Outcome is what a run of an entry came to: all that a finish must write and
+// all that the monitor must be told once that is durable.
+type Outcome struct {
+	Entry        *OutboxEntry
+	State        State
+	RetryAt      time.Time       // StateRetry: when the earliest pending callback is due, by the database's clock
+	Attempts     int             // the entry's new count of failed attempts
+	Interrupted  bool            // a shutdown or a lost lease cut the run short; no attempt is burnt
+	Crashed      bool            // the entry died because its crashes reached the limit
+	ErrorClass   string          // of the last failure; empty without one
+	ErrorMessage string          // of the last failure: valid UTF-8, no NUL, at most 8 KiB
+	Callbacks    json.RawMessage // new state per callback; empty if nothing ever failed
+	Results      []Result        // one per callback that this run started, in order
+}
+
+// Result is what one callback of an entry came to in one run.
+type Result struct {
+	Callback string        // its name
+	Attempt  int           // 1 for the first
+	Err      error         // nil when it succeeded
+	RetryAt  time.Time     // when it runs again; zero if it does not
+	Dead     bool          // it failed for the last time
+	Discard  string        // the reason it was given up without being a failure; empty = not given up
+	Snoozed  bool          // it asked to run later; RetryAt says when
+	Took     time.Duration // how long it ran
+}
+
+// Events returns what the outcome has to tell subscribers, in order. Publish
+// them only once the finish is durable.
+func (o *Outcome) Events() []Event {
+	var events []Event
+	for i := range o.Results {
+		r := &o.Results[i]
+		switch {
+		case r.Discard != "":
+			events = append(events, &EntryDiscarded{Entry: o.Entry, Callback: r.Callback, Reason: r.Discard})
+		case r.Err != nil:
+			events = append(events, &EntryFailed{Entry: o.Entry, Callback: r.Callback, Attempt: r.Attempt, Err: r.Err, RetryAt: r.RetryAt, Took: r.Took})
+		}
+	}
+	switch {
+	case o.State == StateDone:
+		events = append(events, &EntryProcessed{Entry: o.Entry, Results: o.Results})
+	case o.State == StateDead:
+		events = append(events, &EntryDied{Entry: o.Entry, ErrorClass: o.ErrorClass, ErrorMessage: o.ErrorMessage})
+	}
+	return events
+}

@@ -1,0 +1,87 @@
+package reliable
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+
+	"gorm.io/gorm"
+)
+
+// pluginName is the plugin's name in gorm.Config.Plugins.
+const pluginName = "reliable"
+
+// Plugin records the changes of registered models in the outbox. Install it
+// with db.Use; the worker finds it there by [From].
+type Plugin struct {
+	cfg     Config
+	watches map[reflect.Type]*watch
+	plans   sync.Map // of []*unit by EntryKind: what entries of a kind owe
+	wakes   wakes
+}
+
+var _ gorm.Plugin = (*Plugin)(nil)
+
+// New returns a Plugin for db.Use, which reports what is wrong with cfg.
+func New(cfg Config) *Plugin {
+	cfg.MaxRows = cmp.Or(cfg.MaxRows, DefaultMaxRows)
+	cfg.MaxEntryBytes = cmp.Or(cfg.MaxEntryBytes, DefaultMaxEntryBytes)
+	if cfg.Monitor == nil {
+		cfg.Monitor = new(Monitor)
+	}
+	return &Plugin{cfg: cfg}
+}
+
+// Name implements [gorm.Plugin]. It returns "reliable".
+func (p *Plugin) Name() string { return pluginName }
+
+// Monitor returns the monitor that gets the plugin's and its workers' events.
+func (p *Plugin) Monitor() *Monitor { return p.cfg.Monitor }
+
+// Registry returns the registry that says what is owed.
+func (p *Plugin) Registry() *Registry { return p.cfg.Registry }
+
+// Tables returns the names of the outbox's tables.
+func (p *Plugin) Tables() Tables { return p.cfg.Tables }
+
+// From returns the plugin that is installed in db, or an error that says how
+// to install one.
+func From(db *gorm.DB) (*Plugin, error) {
+	if db == nil || db.Config == nil {
+		return nil, errors.New("reliable: no database: pass the *gorm.DB that the plugin is installed in")
+	}
+	p, ok := db.Plugins[pluginName].(*Plugin)
+	if !ok {
+		return nil, errors.New("reliable: the plugin is not installed: call db.Use(reliable.New(reliable.Config{Registry: ...}))")
+	}
+	return p, nil
+}
+
+// Initialize implements [gorm.Plugin]. It returns every mistake in the
+// configuration and the registry at once, and changes nothing if there is one.
+func (p *Plugin) Initialize(db *gorm.DB) error {
+	if p.cfg.Registry == nil {
+		return errors.New("reliable: Config.Registry is nil: register callbacks in a *reliable.Registry and pass it to New")
+	}
+	watches, err := watchAll(db, p.cfg.Registry)
+	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(), err, p.cfg.limits())
+	if mistakes != nil {
+		return fmt.Errorf("reliable: %w", mistakes)
+	}
+	p.watches = watches
+	return p.install(db)
+}
+
+// limits reports limits that make no sense.
+func (c Config) limits() error {
+	var errs []error
+	if c.MaxRows < 0 {
+		errs = append(errs, fmt.Errorf("Config.MaxRows is %d: want 1 or more, or 0 for %d", c.MaxRows, DefaultMaxRows))
+	}
+	if c.MaxEntryBytes < 0 {
+		errs = append(errs, fmt.Errorf("Config.MaxEntryBytes is %d: want 1 or more, or 0 for %d", c.MaxEntryBytes, DefaultMaxEntryBytes))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,125 @@
+package reliable
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"gorm.io/gorm"
+)
+
+// Entry is what an application records itself, for the record processors of
+// its context. Context and EventName are required.
+type Entry struct {
+	Context      string            // of [Registry.Handle]; not [ContextModel]
+	EventName    string            // what happened, for example "invoice_sent"
+	Arguments    any               // anything that encoding/json takes; a json.RawMessage is kept as it is
+	CausalityKey string            // entries with the same key are worked in order; empty = unordered
+	Headers      map[string]string // added to those of Config.Headers
+	RunAt        time.Time         // not before then; zero = as soon as it is committed
+}
+
+// Record adds an entry to the transaction tx, with which it commits or not. It
+// returns the entry's id. tx must be a transaction (of db.Transaction or
+// db.Begin): outside of one, the entry and what it tells of could part.
+func Record(ctx context.Context, tx *gorm.DB, e Entry) (id int64, err error) {
+	ids, err := RecordAll(ctx, tx, []Entry{e})
+	if err != nil {
+		return 0, err
+	}
+	return ids[0], nil
+}
+
+// RecordAll is [Record] for many entries, in one statement per 500. All
+// mistakes are reported at once, and then nothing is recorded.
+func RecordAll(ctx context.Context, tx *gorm.DB, entries []Entry) (ids []int64, err error) {
+	p, err := From(tx)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	if _, ok := tx.Statement.ConnPool.(gorm.TxCommitter); !ok {
+		return nil, fmt.Errorf("reliable: record %s.%s: not in a transaction: pass the tx given by db.Transaction",
+			entries[0].Context, entries[0].EventName)
+	}
+	headers, err := p.headers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reliable: record %s.%s: %w", entries[0].Context, entries[0].EventName, err)
+	}
+	rows := make([]row, len(entries))
+	var mistakes []error
+	for i, e := range entries {
+		var err error
+		if rows[i], err = p.rowOf(e, headers); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("reliable: record %s.%s: %w", e.Context, e.EventName, err))
+		}
+	}
+	if len(mistakes) > 0 {
+		return nil, errors.Join(mistakes...)
+	}
+	ids, err = p.insert(ctx, tx, rows)
+	if err != nil {
+		return nil, fmt.Errorf("reliable: record %s.%s: %w", entries[0].Context, entries[0].EventName, err)
+	}
+	p.wakes.soon()
+	return ids, nil
+}
+
+// rowOf checks an entry and makes the row of it.
+func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
+	var mistakes []error
+	wrong := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
+	if e.Context == "" {
+		wrong("Context is empty: name the context that a record processor handles")
+	}
+	if e.Context == ContextModel {
+		wrong("Context is %q, which is that of captured writes: choose another", ContextModel)
+	}
+	if e.EventName == "" {
+		wrong("EventName is empty: say what happened")
+	}
+	for _, text := range []string{e.Context, e.EventName, e.CausalityKey} {
+		if !storable(text) {
+			wrong("%q: not valid UTF-8, or holds NUL", text)
+		}
+	}
+	arguments, err := json.Marshal(e.Arguments)
+	if err != nil {
+		wrong("Arguments: %w", err)
+	}
+	if len(arguments) > p.cfg.MaxEntryBytes {
+		wrong("Arguments take %d bytes of JSON, more than %d: store them elsewhere, or raise Config.MaxEntryBytes", len(arguments), p.cfg.MaxEntryBytes)
+	}
+	if len(e.Headers) > 0 {
+		merged := make(map[string]string)
+		_ = json.Unmarshal(headers, &merged) // our own, or empty
+		for k, v := range e.Headers {
+			if k != depthHeader {
+				merged[k] = v
+			}
+		}
+		if headers, err = json.Marshal(merged); err != nil {
+			wrong("Headers: %w", err)
+		}
+	}
+	r := row{
+		owed: p.cfg.Registry.handlerNames(e.Context), context: e.Context, event: e.EventName, key: e.CausalityKey,
+		arguments: arguments, headers: headers, runAt: e.RunAt,
+	}
+	return r, errors.Join(mistakes...)
+}
+
+// storable reports whether every database takes text as it is.
+func storable(text string) bool {
+	if !utf8.ValidString(text) {
+		return false
+	}
+	for i := range len(text) {
+		if text[i] == 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,274 @@
+package reliable
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/capture"
+	"github.com/gorm-aftercommit/aftercommit/internal/codec"
+)
+
+// recorder turns captured rows into entries.
+type recorder struct{ plugin *Plugin }
+
+var _ capture.Hook = recorder{}
+
+// Watches implements [capture.Hook].
+func (r recorder) Watches(db *gorm.DB, op capture.Operation) (bool, error) {
+	stmt := db.Statement
+	w := r.plugin.watches[stmt.Schema.ModelType]
+	if w == nil || skipped(stmt.Context) {
+		return false, nil
+	}
+	wanted := w.captured()
+	switch op {
+	case capture.Create: // an upsert updates
+		return wanted.Has(OpSave), nil
+	case capture.Update:
+		return wanted.Has(OpUpdate), nil
+	default:
+		return wanted.Has(OpDestroy), nil
+	}
+}
+
+// Recorded implements [capture.Hook].
+func (r recorder) Recorded(committed bool) {
+	if committed {
+		r.plugin.wakes.now()
+	} else {
+		r.plugin.wakes.soon()
+	}
+}
+
+// Record implements [capture.Hook].
+func (r recorder) Record(db *gorm.DB, set *capture.Set) error {
+	w := r.plugin.watches[db.Statement.Schema.ModelType]
+	ctx := db.Statement.Context
+	if err := r.record(ctx, db, w, set); err != nil {
+		return fmt.Errorf("reliable: record %s: %w", w.class(), err)
+	}
+	return nil
+}
+
+func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *capture.Set) error {
+	headers, err := r.plugin.headers(ctx)
+	if err != nil {
+		return err
+	}
+	view := w.view(set.Columns)
+	rows := make([]row, 0, len(set.Rows))
+	for i := range set.Rows {
+		op, changes, err := view.changes(set.Operation, &set.Rows[i])
+		if err != nil {
+			return err
+		}
+		owed := w.owes(op, changes, r.plugin.cfg.Registry)
+		if op == 0 || len(owed) == 0 {
+			continue
+		}
+		entry := row{
+			owed: owed, context: ContextModel, class: w.class(), event: w.event(op), headers: headers,
+		}
+		if entry.resourceID, err = resourceID(w.schema, changes.Key); err != nil {
+			return err
+		}
+		if entry.changeset, err = codec.Encode(changes); err != nil {
+			return err
+		}
+		if len(entry.changeset) > r.plugin.cfg.MaxEntryBytes {
+			return fmt.Errorf("%s %s: the changeset takes %d bytes, more than %d: leave large fields out with `reliable:\"-\"`, or raise Config.MaxEntryBytes",
+				w.class(), entry.resourceID, len(entry.changeset), r.plugin.cfg.MaxEntryBytes)
+		}
+		if entry.key, err = r.causalityKey(ctx, w, view, &set.Rows[i]); err != nil {
+			return err
+		}
+		rows = append(rows, entry)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	_, err = r.plugin.insert(ctx, db, rows)
+	return err
+}
+
+// causalityKey asks the model's resolver, or the configured one. A panic in it
+// is an error.
+func (r recorder) causalityKey(ctx context.Context, w *watch, view *view, captured *capture.Row) (key string, err error) {
+	if w.key == nil && r.plugin.cfg.CausalityKey == nil {
+		return "", nil
+	}
+	values := captured.New
+	if values == nil {
+		values = captured.Old
+	}
+	model, err := view.model(values)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("CausalityKey panicked: %s", sprint(v))
+		}
+	}()
+	if w.key != nil {
+		key = w.key(model.Interface())
+	} else {
+		key = r.plugin.cfg.CausalityKey(ctx, model.Interface())
+	}
+	if !storable(key) {
+		return "", fmt.Errorf("CausalityKey %q: not valid UTF-8, or holds NUL", key)
+	}
+	return key, nil
+}
+
+// event returns the event name of a kind of write, for example
+// "order_item_created".
+func (w *watch) event(op Operation) string {
+	return schema.NamingStrategy{}.ColumnName("", w.class()) + "_" + op.past()
+}
+
+// owes returns the names of what a write owes, in the order of registration.
+// It is empty if the write is not to be recorded.
+func (w *watch) owes(op Operation, changes codec.Changeset, r *Registry) []string {
+	var owed []string
+	for _, c := range w.callbacks {
+		if c.on.Has(op) && w.concerns(c, op, changes) {
+			owed = append(owed, c.name)
+		}
+	}
+	if len(owed) > 0 || w.recorded().Has(op) {
+		owed = append(owed, r.handlerNames(ContextModel)...)
+	}
+	return owed
+}
+
+// concerns reports whether a write passes a callback's WhenChanged.
+func (w *watch) concerns(c *callback, op Operation, changes codec.Changeset) bool {
+	if op != OpUpdate || len(w.narrow[c]) == 0 || changes.OldUnknown {
+		return true
+	}
+	for _, column := range w.narrow[c] {
+		if _, changed := changes.Columns[column]; changed {
+			return true
+		}
+	}
+	return false
+}
+
+// resourceID returns a primary key as text: the value, or a JSON array of the
+// values of a composite key.
+func resourceID(s *schema.Schema, key map[string]any) (string, error) {
+	parts := make([]string, len(s.PrimaryFields))
+	for i, field := range s.PrimaryFields {
+		switch v := key[field.DBName].(type) {
+		case []byte:
+			parts[i] = strings.ToValidUTF8(string(v), "\uFFFD")
+		case time.Time:
+			parts[i] = v.UTC().Format(time.RFC3339Nano)
+		default:
+			parts[i] = fmt.Sprint(v)
+		}
+		parts[i] = strings.ReplaceAll(parts[i], "\x00", "\uFFFD")
+	}
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	text, err := json.Marshal(parts)
+	return string(text), err
+}
+
+// view is how a statement's columns meet a model's fields.
+type view struct {
+	watch  *watch
+	fields []*schema.Field // by position; nil = not the model's, or left out
+}
+
+func (w *watch) view(columns []string) *view {
+	v := &view{watch: w, fields: make([]*schema.Field, len(columns))}
+	for i, column := range columns {
+		field := w.schema.FieldsByDBName[column]
+		if field != nil && field.Readable && field.Tag.Get("reliable") != "-" {
+			v.fields[i] = field
+		}
+	}
+	return v
+}
+
+// model returns a new *T with the values.
+func (v *view) model(values []any) (reflect.Value, error) {
+	model := reflect.New(v.watch.typ)
+	for i, field := range v.fields {
+		if field == nil {
+			continue
+		}
+		if err := field.Set(context.Background(), model.Elem(), values[i]); err != nil {
+			return model, fmt.Errorf("field %s: %w", field.Name, err)
+		}
+	}
+	return model, nil
+}
+
+// changes returns what happened to a row, as what kind of write; 0 if nothing
+// did that counts.
+func (v *view) changes(kind capture.Operation, r *capture.Row) (Operation, codec.Changeset, error) {
+	set := codec.Changeset{Key: make(map[string]any), Columns: make(map[string]codec.Pair), OldUnknown: r.OldUnknown}
+	op := OpUpdate
+	switch {
+	case r.New == nil:
+		op = OpDestroy
+	case r.Old == nil && !r.OldUnknown:
+		op = OpCreate
+	case kind == capture.Delete:
+		op, set.SoftDeleted = OpDestroy, true
+	}
+	touched := true // so far nothing changed but autoUpdateTime columns
+	for i, field := range v.fields {
+		if field == nil {
+			continue
+		}
+		var pair codec.Pair
+		if r.Old != nil {
+			pair.Old = r.Old[i]
+		}
+		if r.New != nil {
+			pair.New = r.New[i]
+		}
+		if field.PrimaryKey {
+			set.Key[field.DBName] = pair.New
+			if r.New == nil {
+				set.Key[field.DBName] = pair.Old
+			}
+		}
+		same := !r.OldUnknown && codec.Equal(pair.Old, pair.New)
+		switch {
+		case op == OpUpdate && same:
+			continue
+		case set.SoftDeleted && same:
+			pair.New = nil
+		}
+		set.Columns[field.DBName] = pair
+		touched = touched && field.AutoUpdateTime > 0
+		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && pair.New == nil && softDeletes(field)
+	}
+	for _, field := range v.watch.schema.PrimaryFields {
+		if _, ok := set.Key[field.DBName]; !ok {
+			return 0, set, fmt.Errorf("the database returned no %s", field.DBName)
+		}
+	}
+	if op == OpUpdate && (len(set.Columns) == 0 || touched && !v.watch.touchCounts) {
+		return 0, set, nil
+	}
+	return op, set, nil
+}
+
+// softDeletes reports whether a column marks soft-deleted rows.
+func softDeletes(field *schema.Field) bool {
+	return field.IndirectFieldType == reflect.TypeFor[gorm.DeletedAt]()
+}

@@ -1,0 +1,77 @@
+package reliable
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Keys of log records, the same everywhere.
+const (
+	LogKeyWorker   = "worker"
+	LogKeyEntry    = "entry_id"
+	LogKeyEvent    = "event_name"
+	LogKeyModel    = "resource_class"
+	LogKeyModelID  = "resource_id"
+	LogKeyCallback = "callback"
+	LogKeyAttempt  = "attempt"
+	LogKeyError    = "error"
+)
+
+// LogTo writes every event to l: failures as warnings, dead entries, lost
+// leases and the worker's own errors as errors, the life of the worker as
+// information, the rest at debug level. It writes ids and names, never
+// changesets or arguments. It ends with cancel.
+func (m *Monitor) LogTo(l *slog.Logger) (cancel func()) {
+	return m.Subscribe(func(e Event) {
+		level, attrs := describe(e)
+		l.LogAttrs(context.Background(), level, e.Name(), attrs...)
+	})
+}
+
+func describe(e Event) (slog.Level, []slog.Attr) {
+	worker := func(id string) slog.Attr { return slog.String(LogKeyWorker, id) }
+	switch e := e.(type) {
+	case *Started:
+		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Int("threads", e.Threads), slog.String("processor", e.Processor)}
+	case *ShuttingDown:
+		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Any("cause", e.Cause), slog.Duration("timeout", e.Timeout)}
+	case *Stopped:
+		level := slog.LevelInfo
+		if e.Err != nil {
+			level = slog.LevelError
+		}
+		return level, []slog.Attr{worker(e.Worker), slog.Int("released", e.Released), slog.Any(LogKeyError, e.Err)}
+	case *BatchClaimed:
+		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Int64("token", e.Token), slog.Int("entries", e.Entries), slog.Duration("took", e.Took)}
+	case *EntryProcessed:
+		return slog.LevelDebug, entryAttrs(e.Entry)
+	case *EntryFailed:
+		return slog.LevelWarn, append(entryAttrs(e.Entry), slog.String(LogKeyCallback, e.Callback), slog.Int(LogKeyAttempt, e.Attempt),
+			slog.String(LogKeyError, errorText(e.Err)), slog.Time("retry_at", e.RetryAt), slog.Duration("took", e.Took))
+	case *EntryDied:
+		return slog.LevelError, append(entryAttrs(e.Entry), slog.String("error_class", e.ErrorClass), slog.String(LogKeyError, e.ErrorMessage))
+	case *EntryDiscarded:
+		return slog.LevelInfo, append(entryAttrs(e.Entry), slog.String(LogKeyCallback, e.Callback), slog.String("reason", e.Reason))
+	case *EntriesRescued:
+		return slog.LevelWarn, []slog.Attr{slog.String("dead_worker", e.Worker), slog.Int("entries", e.Entries), slog.Int("died", e.Died)}
+	case *LeaseLost:
+		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.Int64("token", e.Token), slog.Int("entries", e.Entries)}
+	case *OrphansFound:
+		return slog.LevelWarn, []slog.Attr{slog.String("context", e.Context), slog.String(LogKeyModel, e.ResourceClass),
+			slog.String(LogKeyEvent, e.EventName), slog.Any("owed", e.Owed), slog.Int("entries", e.Entries)}
+	case *ErrorOccurred:
+		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.String("step", e.Step), slog.Any(LogKeyError, e.Err)}
+	case *HeartbeatSent:
+		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Duration("took", e.Took)}
+	default:
+		return slog.LevelInfo, nil
+	}
+}
+
+func entryAttrs(e *OutboxEntry) []slog.Attr {
+	attrs := []slog.Attr{slog.Int64(LogKeyEntry, e.ID), slog.String(LogKeyEvent, e.EventName)}
+	if e.ResourceClass != "" {
+		attrs = append(attrs, slog.String(LogKeyModel, e.ResourceClass), slog.String(LogKeyModelID, e.ResourceID))
+	}
+	return attrs
+}
