@@ -33,7 +33,7 @@ type Change[T any] struct {
 
 	core     *change
 	callback string
-	db       *gorm.DB
+	db       func() *gorm.DB // nil in a unit test
 }
 
 // Values are a column's values before and after a change, in the Go type of
@@ -91,7 +91,12 @@ func (c Change[T]) IdempotencyKey() string {
 
 // DB returns the worker's database, bound to the callback's context. Writes
 // through it are captured like any other. It is nil in a unit test.
-func (c Change[T]) DB() *gorm.DB { return c.db }
+func (c Change[T]) DB() *gorm.DB {
+	if c.db == nil {
+		return nil
+	}
+	return c.db()
+}
 
 // NewChange returns a Change for the unit test of a callback: of before nil
 // for a create, after nil for a destroy, both for an update. Model is after,
@@ -144,7 +149,7 @@ func typedChange[T any](ctx context.Context, core *change, a Attempt) Change[T] 
 		core: core, callback: a.Callback,
 	}
 	if core.db != nil {
-		c.db = core.db.WithContext(ctx)
+		c.db = func() *gorm.DB { return core.db.WithContext(ctx) }
 	}
 	c.Model = clone(core.model().Interface().(*T))
 	return c

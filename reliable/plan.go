@@ -32,13 +32,30 @@ func (p *Plugin) watchOf(class string) *watch {
 // units returns what an entry owes, in the order of registration: a model's
 // callbacks, then record processors.
 func (p *Plugin) units(e *OutboxEntry) []*unit {
-	kind := EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed)
-	if plan, ok := p.plans.Load(kind); ok {
-		return plan.([]*unit)
+	if stored, ok := p.plans.Load(e.Kind); ok {
+		if plan := stored.(*plan); plan.fits(e) {
+			return plan.units
+		}
 	}
-	plan := p.plan(e)
-	p.plans.Store(kind, plan)
-	return plan
+	made := &plan{
+		context: e.Context, class: e.ResourceClass, event: e.EventName, owed: e.Owed, units: p.plan(e),
+	}
+	if e.Kind == EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed) {
+		p.plans.Store(e.Kind, made) // bounded: only kinds that the registry covers get here
+	}
+	return made.units
+}
+
+// plan is what the entries of a kind owe.
+type plan struct {
+	context, class, event string
+	owed                  []string
+	units                 []*unit
+}
+
+// fits guards against a row whose kind is not that of its names.
+func (p *plan) fits(e *OutboxEntry) bool {
+	return p.context == e.Context && p.class == e.ResourceClass && p.event == e.EventName && slices.Equal(p.owed, e.Owed)
 }
 
 func (p *Plugin) plan(e *OutboxEntry) []*unit {
@@ -47,7 +64,7 @@ func (p *Plugin) plan(e *OutboxEntry) []*unit {
 	if len(owed) == 0 {
 		owed = r.handlerNames(e.Context)
 	}
-	var plan []*unit
+	var units []*unit
 	if w := p.watchOf(e.ResourceClass); e.Context == ContextModel && w != nil {
 		for _, c := range w.callbacks {
 			name := c.name
@@ -59,21 +76,21 @@ func (p *Plugin) plan(e *OutboxEntry) []*unit {
 				name = c.aliases[i]
 			}
 			u := &unit{name: name, callback: c, timeout: c.timeout, maxAttempts: c.maxAttempts, backoff: c.backoff}
-			plan = append(plan, u)
+			units = append(units, u)
 		}
 	}
 	for _, h := range r.handlers {
 		if h.context == e.Context && slices.Contains(owed, h.name) {
-			plan = append(plan, &unit{name: h.name, handler: h})
+			units = append(units, &unit{name: h.name, handler: h})
 		}
 	}
-	for _, u := range plan {
+	for _, u := range units {
 		u.maxAttempts = cmp.Or(u.maxAttempts, DefaultMaxAttempts)
 		if u.backoff == nil {
 			u.backoff = Exponential(DefaultBackoffBase, DefaultBackoffCap)
 		}
 	}
-	return plan
+	return units
 }
 
 // headers returns what an entry keeps of a writer's context, as JSON.

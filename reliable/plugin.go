@@ -18,7 +18,7 @@ const pluginName = "reliable"
 type Plugin struct {
 	cfg     Config
 	watches map[reflect.Type]*watch
-	plans   sync.Map // of []*unit by EntryKind: what entries of a kind owe
+	plans   sync.Map // of *plan by EntryKind
 	wakes   wakes
 }
 

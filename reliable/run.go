@@ -42,7 +42,8 @@ const (
 type run struct {
 	batch  *Batch
 	entry  *OutboxEntry
-	states map[string]*unitState // by the unit's name; nil = all pending
+	units  []*unit
+	states []unitState // of units, by position
 	change *change
 	out    Outcome
 	failed bool // a unit failed in this run
@@ -50,7 +51,7 @@ type run struct {
 
 func (r *run) process(ctx context.Context) Outcome {
 	r.out = Outcome{Entry: r.entry, Attempts: r.entry.Attempts}
-	units := r.batch.plugin.units(r.entry)
+	r.units = r.batch.plugin.units(r.entry)
 	if err := r.readStates(); err != nil {
 		return r.undecodable(err)
 	}
@@ -58,8 +59,8 @@ func (r *run) process(ctx context.Context) Outcome {
 	if err != nil {
 		return r.undecodable(err)
 	}
-	for _, u := range units {
-		state := r.state(u.name)
+	for i, u := range r.units {
+		state := &r.states[i]
 		if state.State != unitPending || state.RetryAt != nil && state.RetryAt.After(r.batch.now()) {
 			continue
 		}
@@ -69,7 +70,7 @@ func (r *run) process(ctx context.Context) Outcome {
 		}
 		r.attempt(ctx, u, state)
 	}
-	r.conclude(units)
+	r.conclude()
 	return r.out
 }
 
@@ -177,10 +178,10 @@ func (r *run) perform(ctx context.Context, u *unit, a Attempt) error {
 }
 
 // conclude decides what becomes of the entry.
-func (r *run) conclude(units []*unit) {
+func (r *run) conclude() {
 	var pending, dead bool
-	for _, u := range units {
-		switch state := r.state(u.name); state.State {
+	for i := range r.states {
+		switch state := &r.states[i]; state.State {
 		case unitPending:
 			at := r.batch.now()
 			if state.RetryAt != nil {
@@ -210,37 +211,33 @@ func (r *run) conclude(units []*unit) {
 	}
 }
 
-// state returns the state of a unit, pending unless something is recorded.
-func (r *run) state(name string) *unitState {
-	if r.states == nil {
-		r.states = make(map[string]*unitState)
-	}
-	state := r.states[name]
-	if state == nil {
-		state = &unitState{State: unitPending}
-		r.states[name] = state
-	}
-	return state
-}
-
+// readStates fills states: what the entry says, pending for what it does not.
 func (r *run) readStates() error {
-	if len(r.entry.Callbacks) == 0 {
-		return nil
+	r.states = make([]unitState, len(r.units))
+	var stored map[string]unitState
+	if len(r.entry.Callbacks) > 0 {
+		if err := json.Unmarshal(r.entry.Callbacks, &stored); err != nil {
+			return fmt.Errorf("column callbacks: %w", err)
+		}
 	}
-	if err := json.Unmarshal(r.entry.Callbacks, &r.states); err != nil {
-		return fmt.Errorf("column callbacks: %w", err)
-	}
-	for name, state := range r.states {
-		if state == nil {
-			delete(r.states, name)
+	for i, u := range r.units {
+		r.states[i] = stored[u.name]
+		switch r.states[i].State {
+		case unitDone, unitDiscarded, unitDead:
+		default:
+			r.states[i].State = unitPending
 		}
 	}
 	return nil
 }
 
 func (r *run) writeStates() json.RawMessage {
-	data, err := json.Marshal(r.states)
-	if err != nil { // times beyond year 9999 are all that could fail
+	stored := make(map[string]*unitState, len(r.units))
+	for i, u := range r.units {
+		stored[u.name] = &r.states[i]
+	}
+	data, err := json.Marshal(stored)
+	if err != nil { // a time beyond year 9999 is all that could fail
 		return r.entry.Callbacks
 	}
 	return data
