@@ -1,0 +1,111 @@
+-- +goose Up
+
+-- What is not done. id is drawn after the row locks of the write that it tells of, so for one row it follows the commits
+-- (auto-increment, drawn by the INSERT). Payloads are JSON in text, as everywhere. kind 0 stands for a row
+-- that somebody else wrote without one.
+CREATE TABLE {{entries}} (
+    id             bigint AUTO_INCREMENT PRIMARY KEY,
+    kind           bigint      NOT NULL DEFAULT 0,
+    owed           longtext,
+    context        varchar(255) NOT NULL,
+    resource_class varchar(255) NOT NULL DEFAULT '',
+    resource_id    varchar(255) NOT NULL DEFAULT '',
+    event_name     varchar(255) NOT NULL,
+    causality_key  varchar(255),
+    lane           smallint,
+    changeset      longtext,
+    arguments      longtext,
+    headers        longtext,
+    created_at     datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    updated_at     datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    retry_at       datetime(6),
+    failed_at      datetime(6),
+    attempts       integer     NOT NULL DEFAULT 0,
+    crashes        integer     NOT NULL DEFAULT 0,
+    suspect        boolean     NOT NULL DEFAULT false,
+    error_class    varchar(255),
+    error_message  longtext,
+    callbacks      longtext,
+    dead_at        datetime(6),
+    processed_at   datetime(6)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+-- Fresh work is read by the primary key. There are no partial indexes here: retries have one on retry_at, lanes one for
+-- ordered work.
+CREATE INDEX {{name}}_retry ON {{entries}} (retry_at, id);
+CREATE INDEX {{name}}_lane ON {{entries}} (lane, id);
+
+-- What is being worked on: an entry is held exactly while its id stands in ids. Small and hot: updated in place.
+CREATE TABLE {{claims}} (
+    token      bigint AUTO_INCREMENT PRIMARY KEY,
+    worker     varchar(255) NOT NULL,
+    ids        longtext    NOT NULL,
+    lo         bigint      NOT NULL,
+    hi         bigint      NOT NULL,
+    alone      boolean     NOT NULL DEFAULT false,
+    claimed_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+CREATE TABLE {{workers}} (
+    id         varchar(255) PRIMARY KEY,
+    processor  varchar(255) NOT NULL,
+    lease_ms   bigint      NOT NULL,
+    threads    integer     NOT NULL,
+    hostname   varchar(255) NOT NULL,
+    pid        integer     NOT NULL,
+    started_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    beat_at    datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+CREATE TABLE {{lanes}} (
+    lane  smallint PRIMARY KEY,
+    owner varchar(255),
+    token bigint NOT NULL DEFAULT 0
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+INSERT INTO {{lanes}} (lane) SELECT seq FROM seq_0_to_63;
+
+CREATE TABLE {{parked_keys}} (
+    causality_key varchar(255) PRIMARY KEY,
+    lane          smallint    NOT NULL,
+    entry_id      bigint      NOT NULL,
+    parked_at     datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    reason        varchar(255) NOT NULL DEFAULT ''
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+CREATE TABLE {{paused_kinds}} (
+    kind      bigint PRIMARY KEY,
+    paused_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
+    reason    varchar(255) NOT NULL DEFAULT ''
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- What is done.
+CREATE TABLE {{history}} (
+    id             bigint      NOT NULL,
+    kind           bigint      NOT NULL,
+    owed           longtext,
+    context        varchar(255) NOT NULL,
+    resource_class varchar(255) NOT NULL,
+    resource_id    varchar(255) NOT NULL,
+    event_name     varchar(255) NOT NULL,
+    causality_key  varchar(255),
+    changeset      longtext,
+    arguments      longtext,
+    headers        longtext,
+    created_at     datetime(6) NOT NULL,
+    attempts       integer     NOT NULL,
+    crashes        integer     NOT NULL,
+    error_class    varchar(255),
+    error_message  longtext,
+    callbacks      longtext,
+    token          bigint      NOT NULL,
+    processed_at   datetime(6) NOT NULL,
+    INDEX {{name}}_history_processed (processed_at)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+
+-- +goose Down
+DROP TABLE {{history}};
+DROP TABLE {{paused_kinds}};
+DROP TABLE {{parked_keys}};
+DROP TABLE {{lanes}};
+DROP TABLE {{workers}};
+DROP TABLE {{claims}};
+DROP TABLE {{entries}};
