@@ -2,6 +2,7 @@ package reliable
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 )
@@ -61,13 +62,14 @@ var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,39}$`)
 // Validate reports a schema or prefix that is no plain identifier. Anything
 // that ends in SQL text is held to that, whoever configured it.
 func (t Tables) Validate() error {
+	var errs []error
 	if t.Schema != "" && !identifier.MatchString(t.Schema) {
-		return fmt.Errorf("tables.Schema %q: want letters, digits and _, at most 40, not starting with a digit", t.Schema)
+		errs = append(errs, fmt.Errorf("tables.Schema %q: want letters, digits and _, at most 40, not starting with a digit", t.Schema))
 	}
 	if t.Prefix != "" && !identifier.MatchString(t.Prefix) {
-		return fmt.Errorf("tables.Prefix %q: want letters, digits and _, at most 40, not starting with a digit", t.Prefix)
+		errs = append(errs, fmt.Errorf("tables.Prefix %q: want letters, digits and _, at most 40, not starting with a digit", t.Prefix))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Entries is the hot table: what is not done.

@@ -75,6 +75,9 @@ func sprint(v any) (s string) {
 			s = fmt.Sprintf("%T (its text panics)", v)
 		}
 	}()
+	if err, ok := v.(error); ok {
+		return err.Error() // fmt would hide the panic, and say less
+	}
 	return fmt.Sprint(v)
 }
 

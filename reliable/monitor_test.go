@@ -43,9 +43,9 @@ func TestBadSubscribersHurtNobodyElse(t *testing.T) {
 		defer m.Subscribe(func(reliable.Event) { <-block })()
 		defer m.Subscribe(func(reliable.Event) { good++ })()
 		const events = 10_000
-		for range events {
+		for i := range events {
 			m.Publish(&reliable.HeartbeatSent{})
-			if good%100 == 0 {
+			if i%100 == 0 {
 				synctest.Wait()
 			}
 		}
