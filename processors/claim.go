@@ -1,0 +1,292 @@
+package processors
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+const (
+	maxClaimBytes = 16 << 20               // of payload in one claim
+	retryPause    = 100 * time.Millisecond // between looks for retries while fresh work fills the batches
+	rescanPause   = 100 * time.Millisecond // at least, between scans from the start
+	rescanShare   = 20                     // a scan from the start may take one part in 20 of the time
+)
+
+// candidate is a row that a claim has locked.
+type candidate struct {
+	entry   *reliable.OutboxEntry
+	suspect bool
+}
+
+// Claim implements [EntriesProcessor]. It waits until Run has registered the
+// worker.
+func (p *NonOrdered) Claim(ctx context.Context, n int) (Claim, error) {
+	select {
+	case <-p.started():
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if p.expired() {
+		return nil, errors.New("processors: the lease is not renewed: no claim until it is")
+	}
+	var c *claim
+	var sent time.Time
+	err := p.claimer.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		sent = time.Now()
+		found, err := p.find(ctx, tx, n)
+		if err != nil || len(found) == 0 {
+			c = nil
+			return err
+		}
+		failpoint.Hit("claim.selected")
+		c, err = p.insert(ctx, tx, found)
+		failpoint.Hit("claim.inserted")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	if c == nil {
+		return nil, nil
+	}
+	failpoint.Hit("claim.committed")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.worker != p.worker || time.Since(sent) > p.LeaseTTL {
+		close(c.lost) // it took too long: others may have taken it already
+	} else {
+		p.claims[c.token] = c
+	}
+	return c, nil
+}
+
+// find locks due entries that nobody holds and that this binary covers: one
+// suspect, or fresh entries and retries.
+func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error) {
+	if p.dialect == "sqlite" { // become the writer before reading
+		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]"); err != nil {
+			return nil, err
+		}
+	}
+	now := time.Now()
+	look := now.After(p.retryAt)
+	if look && !p.wasAlone {
+		suspects, err := p.scan(ctx, tx, p.q.retries, true, 1)
+		if err != nil || len(suspects) > 0 {
+			p.wasAlone = len(suspects) > 0
+			return suspects, err
+		}
+	}
+	p.wasAlone = false
+	found, err := p.scan(ctx, tx, p.q.fresh, p.mark(), n)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) < n && now.After(p.rescanAt) {
+		begun := time.Now()
+		if found, err = p.scan(ctx, tx, p.q.fresh, int64(0), n); err != nil {
+			return nil, err
+		}
+		p.rescanAt = time.Now().Add(max(rescanPause, rescanShare*time.Since(begun)))
+	}
+	if look || len(found) < n {
+		retries, err := p.scan(ctx, tx, p.q.retries, false, max(n-len(found), n/4, 1))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found[:min(len(found), n-min(len(retries), n))], retries...)
+		if len(retries) == 0 {
+			p.retryAt = now.Add(retryPause)
+		}
+	}
+	return within(found, maxClaimBytes), nil
+}
+
+// within cuts a batch to what is allowed of payload, but for its first entry.
+func within(found []candidate, limit int) []candidate {
+	size := 0
+	for i, c := range found {
+		size += len(c.entry.Changeset) + len(c.entry.Arguments) + len(c.entry.Headers) + len(c.entry.Callbacks)
+		if i > 0 && size > limit {
+			return found[:i]
+		}
+	}
+	return found
+}
+
+// scan runs one of the scans and leaves out what this binary does not cover.
+// from is the watermark, or whether suspects are wanted.
+func (p *NonOrdered) scan(ctx context.Context, tx *sql.Tx, query string, from any, n int) ([]candidate, error) {
+	suspect, _ := from.(bool)
+	rows, err := tx.QueryContext(ctx, query, from, idList(p.dialect, p.notCovered()), n)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := readEntries(rows, n)
+	if err != nil {
+		return nil, err
+	}
+	found := make([]candidate, 0, len(entries))
+	registry := p.site.Plugin.Registry()
+	for _, e := range entries {
+		if !registry.Covers(e) {
+			p.orphan(ctx, tx, e)
+			continue
+		}
+		found = append(found, candidate{e, suspect})
+	}
+	if _, fresh := from.(int64); fresh && len(entries) > 0 {
+		p.mu.Lock()
+		p.watermark = max(p.watermark, entries[len(entries)-1].ID)
+		p.mu.Unlock()
+	}
+	return found, nil
+}
+
+// notCovered returns the kinds that claims leave alone.
+func (p *NonOrdered) notCovered() []int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kinds := make([]int64, 0, len(p.orphans))
+	for kind := range p.orphans {
+		if kind != 0 {
+			kinds = append(kinds, kind)
+		}
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+func (p *NonOrdered) mark() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.watermark
+}
+
+// lowerMark lets the next claim see entries again that were given back.
+func (p *NonOrdered) lowerMark(id int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watermark = min(p.watermark, id-1)
+	p.rescanAt = time.Time{}
+}
+
+// insert writes the claim row, in a statement of its own: its snapshot is
+// younger than the locks, so that it sees every claim row of the candidates.
+func (p *NonOrdered) insert(ctx context.Context, tx *sql.Tx, found []candidate) (*claim, error) {
+	ids := make([]int64, len(found))
+	for i, c := range found {
+		ids[i] = c.entry.ID
+	}
+	slices.Sort(ids)
+	c := &claim{processor: p, worker: p.id(), lost: make(chan struct{})}
+	held, err := p.insertRow(ctx, tx, c, ids, found[0].suspect)
+	if err != nil || len(held) == 0 {
+		return nil, err
+	}
+	for _, candidate := range found {
+		if slices.Contains(held, candidate.entry.ID) || len(held) == len(found) {
+			c.entries = append(c.entries, candidate.entry)
+		}
+	}
+	slices.SortFunc(c.entries, func(a, b *reliable.OutboxEntry) int { return int(a.ID - b.ID) })
+	c.rest = held
+	return c, nil
+}
+
+// insertRow inserts the claim and returns the ids that are now its own.
+func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []int64, alone bool) ([]int64, error) {
+	if p.dialect == "postgres" {
+		var at time.Time
+		var held string
+		err := tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), alone).Scan(&c.token, &at, &held)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.at = at.UTC()
+		return parseIDs(held)
+	}
+	rows, err := tx.QueryContext(ctx, p.q.held)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := readIDs(rows)
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.DeleteFunc(ids, func(id int64) bool { return taken[id] })
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var now any
+	if err := tx.QueryRowContext(ctx, p.q.now).Scan(&now); err != nil {
+		return nil, err
+	}
+	if c.at, err = timeOf(now); err != nil {
+		return nil, err
+	}
+	return ids, tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), ids[0], ids[len(ids)-1], alone).Scan(&c.token)
+}
+
+// readIDs reads the ids of all claim rows.
+func readIDs(rows *sql.Rows) (map[int64]bool, error) {
+	defer func() { _ = rows.Close() }()
+	taken := make(map[int64]bool)
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		ids, err := parseIDs(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			taken[id] = true
+		}
+	}
+	return taken, rows.Err()
+}
+
+// readEntries reads rows of entryColumns.
+func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
+	defer func() { _ = rows.Close() }()
+	entries := make([]*reliable.OutboxEntry, 0, min(n, 1000))
+	for rows.Next() {
+		e := new(reliable.OutboxEntry)
+		var owed, key, changeset, arguments, headers, callbacks sql.NullString
+		var created any
+		if err := rows.Scan(&e.ID, &e.Kind, &owed, &e.Context, &e.ResourceClass, &e.ResourceID, &e.EventName, &key,
+			&changeset, &arguments, &headers, &created, &e.Attempts, &e.Crashes, &callbacks); err != nil {
+			return nil, err
+		}
+		var err error
+		if e.CreatedAt, err = timeOf(created); err != nil {
+			return nil, err
+		}
+		if owed.Valid {
+			if err := json.Unmarshal([]byte(owed.String), &e.Owed); err != nil {
+				e.Owed = []string{owed.String} // nobody covers that: it waits, counted
+			}
+		}
+		if e.Kind == 0 {
+			e.Kind = reliable.EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed)
+		}
+		e.CausalityKey = key.String
+		e.Changeset, e.Arguments = json.RawMessage(changeset.String), json.RawMessage(arguments.String)
+		e.Headers, e.Callbacks = json.RawMessage(headers.String), json.RawMessage(callbacks.String)
+		entries = append(entries, e)
+	}
+	return entries, rows.Err()
+}

@@ -1,0 +1,225 @@
+package processors
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// claim is a batch that a worker holds.
+type claim struct {
+	processor *NonOrdered
+	worker    string
+	token     int64
+	at        time.Time
+	entries   []*reliable.OutboxEntry
+	lost      chan struct{} // closed by the processor, under its mutex
+	rest      []int64       // ids not finished; guarded by finishMu
+}
+
+// Entries implements [Claim].
+func (c *claim) Entries() []*reliable.OutboxEntry { return c.entries }
+
+// Token implements [Claim].
+func (c *claim) Token() int64 { return c.token }
+
+// At implements [Claim].
+func (c *claim) At() time.Time { return c.at }
+
+// Lost implements [Claim].
+func (c *claim) Lost() <-chan struct{} { return c.lost }
+
+// failure is how an outcome that is not done travels to the database.
+type failure struct {
+	ID           int64   `json:"id"`
+	RetryAt      *string `json:"retry_at"`
+	Dead         bool    `json:"dead"`
+	Failed       bool    `json:"failed"`
+	Attempts     int     `json:"attempts"`
+	ErrorClass   *string `json:"error_class"`
+	ErrorMessage *string `json:"error_message"`
+	Callbacks    *string `json:"callbacks"`
+}
+
+// Finish implements [Claim].
+func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
+	if len(outcomes) == 0 {
+		return nil
+	}
+	p := c.processor
+	p.finishMu.Lock()
+	defer p.finishMu.Unlock()
+	var done []int64
+	var failures []failure
+	ended := make(map[int64]bool, len(outcomes))
+	for i := range outcomes {
+		o := &outcomes[i]
+		ended[o.Entry.ID] = true
+		if o.State == reliable.StateDone {
+			done = append(done, o.Entry.ID)
+		} else {
+			failures = append(failures, p.failure(o))
+		}
+	}
+	rest := slices.DeleteFunc(slices.Clone(c.rest), func(id int64) bool { return ended[id] })
+	write := func(ctx context.Context, tx *sql.Tx) error {
+		if err := p.write(ctx, tx, c.token, done, failures, rest); err != nil {
+			return err
+		}
+		failpoint.Hit("finish.written")
+		return nil
+	}
+	err := p.finisher.inTx(ctx, write)
+	if err != nil && strings.Contains(err.Error(), "no partition of relation") {
+		if err := p.partitions(ctx, &p.finisher); err != nil {
+			return err
+		}
+		err = p.finisher.inTx(ctx, write)
+	}
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("finish.committed")
+	c.rest = rest
+	c.close()
+	return nil
+}
+
+// close forgets a claim of which nothing is left. Its row is emptied, not
+// deleted, until the next heartbeat: a finish whose answer was lost finds its
+// token when it is repeated, and nothing to do.
+func (c *claim) close() {
+	if len(c.rest) > 0 {
+		return
+	}
+	p := c.processor
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.claims, c.token)
+	p.spent = append(p.spent, c.token)
+}
+
+func (p *NonOrdered) failure(o *reliable.Outcome) failure {
+	f := failure{ID: o.Entry.ID, Dead: o.State == reliable.StateDead, Failed: o.ErrorClass != "", Attempts: o.Attempts}
+	if !f.Dead {
+		at := timeText(p.dialect, o.RetryAt)
+		f.RetryAt = &at
+	}
+	if f.Failed {
+		class, message := o.ErrorClass[:min(len(o.ErrorClass), 255)], o.ErrorMessage
+		f.ErrorClass, f.ErrorMessage = &class, &message
+	}
+	if len(o.Callbacks) > 0 {
+		text := string(o.Callbacks)
+		f.Callbacks = &text
+	}
+	return f
+}
+
+// write makes a group durable, behind the fence: nothing happens unless the
+// claim's row is still there, and only to ids that still stand in it.
+func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []int64, failures []failure, rest []int64) error {
+	completion := map[Completion]string{Archive: p.q.archive, Delete: p.q.drop, Keep: p.q.keep}[p.Completion]
+	if p.dialect == "postgres" {
+		text, args := p.q.finish+completion, []any{token, idList(p.dialect, done), idList(p.dialect, rest)}
+		if len(failures) > 0 {
+			encoded, err := json.Marshal(failures)
+			if err != nil {
+				return err
+			}
+			text, args = p.q.finish+p.q.fail+completion, append(args, string(encoded))
+		}
+		var held int
+		if err := tx.QueryRowContext(ctx, text, args...).Scan(&held); err != nil {
+			return err
+		}
+		if held == 0 {
+			return reliable.ErrLeaseLost
+		}
+		return nil
+	}
+	held, err := p.lock(ctx, tx, token)
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("finish.fenced")
+	mine := func(id int64) bool { return slices.Contains(held, id) }
+	done = slices.DeleteFunc(slices.Clone(done), func(id int64) bool { return !mine(id) })
+	failures = slices.DeleteFunc(slices.Clone(failures), func(f failure) bool { return !mine(f.ID) })
+	if len(done) > 0 {
+		ids := idList(p.dialect, done)
+		args := []any{ids}
+		if p.Completion == Archive {
+			args = []any{token, ids}
+		}
+		if _, err := tx.ExecContext(ctx, completion, args...); err != nil {
+			return err
+		}
+		if p.Completion == Archive {
+			if _, err := tx.ExecContext(ctx, p.q.drop, ids); err != nil {
+				return err
+			}
+		}
+	}
+	if len(failures) > 0 {
+		encoded, err := json.Marshal(failures)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, p.q.fail, string(encoded)); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, p.q.setClaim, idList(p.dialect, rest), token)
+	return err
+}
+
+// lock locks a claim's row and returns its ids. Without the row, the lease is
+// lost.
+func (p *NonOrdered) lock(ctx context.Context, tx *sql.Tx, token int64) ([]int64, error) {
+	if p.dialect == "sqlite" { // become the writer before reading
+		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]"); err != nil {
+			return nil, err
+		}
+	}
+	var text string
+	err := tx.QueryRowContext(ctx, p.q.lockClaim, token).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, reliable.ErrLeaseLost
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseIDs(text)
+}
+
+// Release implements [Claim].
+func (c *claim) Release(ctx context.Context) error {
+	p := c.processor
+	p.finishMu.Lock()
+	defer p.finishMu.Unlock()
+	if len(c.rest) == 0 {
+		return nil
+	}
+	failpoint.Hit("release.before")
+	err := p.finisher.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, []int64{c.token}))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.lowerMark(c.rest[0])
+	c.rest = nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.claims, c.token)
+	return nil
+}

@@ -1,0 +1,86 @@
+package processors
+
+import "strings"
+
+// mariaQueries. The fresh scan walks the primary key, the retries the index
+// _retry. A claim and a finish are transactions of a few statements.
+func mariaQueries() queries {
+	q := jsonQueries()
+	expand := strings.NewReplacer(
+		"{now}", "utc_timestamp(6)",
+		"{list}", "(SELECT j.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j)",
+		"{held}", "(SELECT j.id FROM {claims} c, JSON_TABLE(c.ids, '$[*]' COLUMNS (id bigint PATH '$')) j)",
+		"{lock}", " FOR UPDATE SKIP LOCKED", "{wait}", " FOR UPDATE",
+	)
+	q.expand(expand)
+	q.fresh = strings.Replace(q.fresh, "created_at", "CAST(created_at AS char)", 1)
+	q.retries = strings.Replace(q.retries, "created_at", "CAST(created_at AS char)", 1)
+	q.now = "SELECT CAST(utc_timestamp(6) AS char)"
+	q.deadWorkers = "DELETE FROM {workers} WHERE beat_at < utc_timestamp(6) - INTERVAL lease_ms * 1000 MICROSECOND"
+	q.fail = `UPDATE {entries} e JOIN JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$.id', retry_at datetime(6) PATH '$.retry_at', dead boolean PATH '$.dead',
+			failed boolean PATH '$.failed', attempts int PATH '$.attempts', error_class varchar(255) PATH '$.error_class', error_message longtext PATH '$.error_message',
+			callbacks longtext PATH '$.callbacks')) f ON f.id = e.id
+		SET e.retry_at = f.retry_at, e.dead_at = CASE WHEN f.dead THEN utc_timestamp(6) END,
+			e.failed_at = CASE WHEN f.failed THEN utc_timestamp(6) ELSE e.failed_at END, e.attempts = f.attempts, e.suspect = false,
+			e.error_class = coalesce(f.error_class, e.error_class), e.error_message = coalesce(f.error_message, e.error_message),
+			e.callbacks = f.callbacks, e.updated_at = utc_timestamp(6)`
+	return q
+}
+
+// sqliteQueries: as MariaDB's, under SQLite's one write lock.
+func sqliteQueries() queries {
+	q := jsonQueries()
+	q.expand(strings.NewReplacer(
+		"{now}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
+		"{list}", "(SELECT value FROM json_each(?))",
+		"{held}", "(SELECT j.value FROM {claims} c, json_each(c.ids) j)",
+		"{lock}", "", "{wait}", "",
+	))
+	q.now = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
+	q.deadWorkers = `DELETE FROM {workers} WHERE beat_at < strftime('%Y-%m-%d %H:%M:%f', 'now', printf('-%.3f seconds', lease_ms / 1000.0))`
+	q.fail = strings.ReplaceAll(`UPDATE {entries} SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN {now} END,
+			failed_at = CASE WHEN f.failed THEN {now} ELSE failed_at END, attempts = f.attempts, suspect = false,
+			error_class = coalesce(f.error_class, {entries}.error_class), error_message = coalesce(f.error_message, {entries}.error_message),
+			callbacks = f.callbacks, updated_at = {now}
+		FROM (SELECT value ->> 'id' AS id, value ->> 'retry_at' AS retry_at, value ->> 'dead' AS dead, value ->> 'failed' AS failed, value ->> 'attempts' AS attempts,
+			value ->> 'error_class' AS error_class, value ->> 'error_message' AS error_message, value ->> 'callbacks' AS callbacks FROM json_each(?)) AS f
+		WHERE {entries}.id = f.id`, "{now}", "strftime('%Y-%m-%d %H:%M:%f', 'now')")
+	return q
+}
+
+// jsonQueries is what MariaDB and SQLite share.
+func jsonQueries() queries {
+	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind NOT IN {list}
+		AND kind NOT IN (SELECT kind FROM {paused}) AND id NOT IN {held} `
+	return queries{
+		fresh:        `SELECT {columns} FROM {entries} WHERE id > ? AND retry_at IS NULL` + free + `ORDER BY id LIMIT ?{lock}`,
+		retries:      `SELECT {columns} FROM {entries} WHERE retry_at <= {now} AND suspect = ?` + free + `ORDER BY retry_at, id LIMIT ?{lock}`,
+		held:         `SELECT ids FROM {claims}`,
+		insertClaim:  `INSERT INTO {claims} (worker, ids, lo, hi, alone) VALUES (?, ?, ?, ?, ?) RETURNING token`,
+		lockClaim:    `SELECT ids FROM {claims} WHERE token = ?{wait}`,
+		setClaim:     `UPDATE {claims} SET ids = ? WHERE token = ?`,
+		archive:      `INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, ?, {now} FROM {entries} WHERE id IN {list}`,
+		drop:         `DELETE FROM {entries} WHERE id IN {list}`,
+		keep:         `UPDATE {entries} SET processed_at = {now}, retry_at = NULL, updated_at = {now} WHERE id IN {list}`,
+		deleteClaims: `DELETE FROM {claims} WHERE token IN {list}`,
+		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES (?, ?, ?, ?, ?, ?)`,
+		beat:         `UPDATE {workers} SET beat_at = {now} WHERE id = ?`,
+		deregister:   `DELETE FROM {workers} WHERE id = ?`,
+		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
+		suspect: `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now},
+			dead_at = CASE WHEN crashes + ? >= ? THEN {now} END,
+			error_class = CASE WHEN crashes + ? >= ? THEN 'crash' ELSE error_class END,
+			error_message = CASE WHEN crashes + ? >= ? THEN 'the worker died each time that this entry ran alone' ELSE error_message END,
+			crashes = crashes + ?
+			WHERE id IN {list}`,
+		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) some`,
+	}
+}
+
+// expand fills in what differs.
+func (q *queries) expand(r *strings.Replacer) {
+	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.archive, &q.drop, &q.keep,
+		&q.deleteClaims, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind} {
+		*text = r.Replace(*text)
+	}
+}

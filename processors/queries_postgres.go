@@ -1,0 +1,52 @@
+package processors
+
+// postgresQueries. The fresh scan walks the primary key from the watermark,
+// the retries the index _retry; NOT IN over a subquery is a hashed subplan, so
+// that neither sorts.
+func postgresQueries() queries {
+	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind <> ALL($2::bigint[])
+		AND kind NOT IN (SELECT kind FROM {paused}) AND id NOT IN (SELECT unnest(ids) FROM {claims}) `
+	const fence = `WITH held AS (SELECT ids FROM {claims} WHERE token = $1 FOR UPDATE),
+		done AS (SELECT ARRAY(SELECT d FROM held, unnest($2::bigint[]) d WHERE d = ANY (held.ids)) AS ids),
+		strike AS (UPDATE {claims} SET ids = $3::bigint[] WHERE token = $1 AND EXISTS (SELECT FROM held))`
+	const fail = `,
+		fail AS (UPDATE {entries} e SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN clock_timestamp() END,
+				failed_at = CASE WHEN f.failed THEN clock_timestamp() ELSE e.failed_at END, attempts = f.attempts, suspect = false,
+				error_class = coalesce(f.error_class, e.error_class), error_message = coalesce(f.error_message, e.error_message),
+				callbacks = f.callbacks, updated_at = clock_timestamp()
+			FROM held, json_to_recordset($4::json) f(id bigint, retry_at timestamptz, dead boolean, failed boolean, attempts integer,
+				error_class text, error_message text, callbacks text)
+			WHERE e.id = f.id AND e.id = ANY (held.ids))`
+	const count = ` SELECT count(*) FROM held`
+	return queries{
+		fresh: `SELECT {columns} FROM {entries} WHERE id > $1 AND retry_at IS NULL` + free +
+			`ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED`,
+		retries: `SELECT {columns} FROM {entries} WHERE retry_at <= now() AND suspect = $1` + free +
+			`ORDER BY retry_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`,
+		insertClaim: `INSERT INTO {claims} (worker, ids, lo, hi, alone)
+			SELECT $1, array_agg(id ORDER BY id), min(id), max(id), $3 FROM unnest($2::bigint[]) id
+			WHERE id NOT IN (SELECT unnest(ids) FROM {claims}) HAVING count(*) > 0
+			RETURNING token, claimed_at, ids::text`,
+		setClaim: `UPDATE {claims} SET ids = $2::bigint[] WHERE token = $1`,
+		finish:   fence,
+		fail:     fail,
+		archive: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]) RETURNING *),
+			kept AS (INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, $1, clock_timestamp() FROM gone)` + count,
+		drop: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]))` + count,
+		keep: `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, updated_at = clock_timestamp()
+			WHERE id = ANY ((SELECT ids FROM done)::bigint[]))` + count,
+		deleteClaims: `DELETE FROM {claims} WHERE token = ANY ($1::bigint[])`,
+		now:          `SELECT clock_timestamp()`,
+		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES ($1, $2, $3, $4, $5, $6)`,
+		beat:         `UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1`,
+		deregister:   `DELETE FROM {workers} WHERE id = $1`,
+		deadWorkers:  `DELETE FROM {workers} WHERE beat_at < clock_timestamp() - lease_ms * interval '1 millisecond'`,
+		strayClaims:  `SELECT token, worker, ids::text, alone FROM {claims} c WHERE NOT EXISTS (SELECT FROM {workers} w WHERE w.id = c.worker) FOR UPDATE SKIP LOCKED`,
+		suspect: `UPDATE {entries} SET suspect = true, retry_at = clock_timestamp(), crashes = crashes + $2, updated_at = clock_timestamp(),
+			dead_at = CASE WHEN crashes + $2 >= $3 THEN clock_timestamp() END,
+			error_class = CASE WHEN crashes + $2 >= $3 THEN 'crash' ELSE error_class END,
+			error_message = CASE WHEN crashes + $2 >= $3 THEN 'the worker died each time that this entry ran alone' ELSE error_message END
+			WHERE id = ANY ($1::bigint[])`,
+		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = $1 LIMIT 100000) some`,
+	}
+}

@@ -1,0 +1,177 @@
+package processors
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// stray is a claim whose worker is gone.
+type stray struct {
+	token  int64
+	worker string
+	ids    []int64
+	alone  bool
+}
+
+// rescue takes the entries of dead workers: their claims go, and what stood in
+// them becomes suspect, to run alone next. A crash alone counts.
+func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
+	var rescued []stray
+	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		rescued = nil
+		if _, err := tx.ExecContext(ctx, p.q.deadWorkers); err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, p.q.strayClaims)
+		if err != nil {
+			return err
+		}
+		if rescued, err = readStrays(rows); err != nil || len(rescued) == 0 {
+			return err
+		}
+		tokens := make([]int64, len(rescued))
+		for i, c := range rescued {
+			tokens[i] = c.token
+			if err := p.suspectAll(ctx, tx, c); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, tokens)); err != nil {
+			return err
+		}
+		failpoint.Hit("rescue.before_commit")
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range rescued {
+		if len(c.ids) > 0 {
+			p.site.Plugin.Monitor().Publish(&reliable.EntriesRescued{Worker: c.worker, Entries: len(c.ids)})
+		}
+	}
+	return nil
+}
+
+func readStrays(rows *sql.Rows) (found []stray, err error) {
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var c stray
+		var ids string
+		if err := rows.Scan(&c.token, &c.worker, &ids, &c.alone); err != nil {
+			return nil, err
+		}
+		if c.ids, err = parseIDs(ids); err != nil {
+			return nil, err
+		}
+		found = append(found, c)
+	}
+	return found, rows.Err()
+}
+
+func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c stray) error {
+	if len(c.ids) == 0 {
+		return nil
+	}
+	crashes := 0
+	if c.alone {
+		crashes = 1
+	}
+	ids := idList(p.dialect, c.ids)
+	args := []any{ids, crashes, p.MaxCrashes}
+	if p.dialect != "postgres" {
+		args = []any{crashes, p.MaxCrashes, crashes, p.MaxCrashes, crashes, p.MaxCrashes, crashes, ids}
+	}
+	_, err := tx.ExecContext(ctx, p.q.suspect, args...)
+	return err
+}
+
+// orphan notes an entry that this binary does not cover, and tells of its kind
+// when it is the first.
+func (p *NonOrdered) orphan(ctx context.Context, tx *sql.Tx, e *reliable.OutboxEntry) {
+	p.mu.Lock()
+	_, known := p.orphans[e.Kind]
+	p.orphans[e.Kind] = e
+	p.mu.Unlock()
+	if !known {
+		p.countOrphan(ctx, tx, e)
+	}
+}
+
+func (p *NonOrdered) countOrphan(ctx context.Context, tx *sql.Tx, e *reliable.OutboxEntry) {
+	var n int
+	if err := tx.QueryRowContext(ctx, p.q.countKind, e.Kind).Scan(&n); err != nil {
+		p.trouble("count orphans", err)
+		return
+	}
+	if n > 0 {
+		p.site.Plugin.Monitor().Publish(&reliable.OrphansFound{
+			Context: e.Context, ResourceClass: e.ResourceClass, EventName: e.EventName, Owed: e.Owed, Entries: n,
+		})
+	}
+}
+
+// countOrphans tells how many entries wait of each kind that is not covered.
+func (p *NonOrdered) countOrphans(ctx context.Context, s *session) {
+	p.mu.Lock()
+	var kinds []*reliable.OutboxEntry
+	for _, e := range p.orphans {
+		kinds = append(kinds, e)
+	}
+	p.mu.Unlock()
+	for _, e := range kinds {
+		err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			p.countOrphan(ctx, tx, e)
+			return nil
+		})
+		if err != nil {
+			p.trouble("count orphans", err)
+		}
+	}
+}
+
+// partitions makes the history's partitions from today to a week ahead, each
+// first as a table of its own, then attached: that does not block readers.
+func (p *NonOrdered) partitions(ctx context.Context, s *session) error {
+	if p.dialect != "postgres" || p.Completion != Archive {
+		return nil
+	}
+	history := p.site.Plugin.Tables().History()
+	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", history); err != nil {
+			return err
+		}
+		var now time.Time
+		if err := tx.QueryRowContext(ctx, p.q.now).Scan(&now); err != nil {
+			return err
+		}
+		today := now.UTC().Truncate(24 * time.Hour)
+		for day := range 8 {
+			from := today.AddDate(0, 0, day)
+			name := history + from.Format("_p20060102")
+			var attached bool
+			err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1))", name).Scan(&attached)
+			if err != nil || attached {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			for _, ddl := range []string{
+				fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (LIKE %s INCLUDING DEFAULTS)", name, history),
+				fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", history, name,
+					from.Format("2006-01-02 15:04:05+00"), from.AddDate(0, 0, 1).Format("2006-01-02 15:04:05+00")),
+			} {
+				if _, err := tx.ExecContext(ctx, ddl); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
