@@ -1,0 +1,154 @@
+// Package worker runs what entries owe: one claimer feeds THREADS executors,
+// and a finisher makes what became of the entries durable, in groups.
+package worker
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// Defaults of Worker.
+const (
+	DefaultThreads         = 1
+	DefaultPollInterval    = 500 * time.Millisecond
+	DefaultShutdownTimeout = 25 * time.Second
+	DefaultFinishGroup     = 500
+	DefaultFinishDelay     = 10 * time.Millisecond
+	MaxBatchSize           = 1000
+)
+
+// Worker works on the entries of one database. DB is required; the zero value
+// of every other field is its usual setting. A Worker runs once.
+type Worker struct {
+	// DB is the application's handle, with the plugin installed: registry,
+	// monitor and tables come from it.
+	DB *gorm.DB
+
+	// Processor decides which entries come. Nil means &processors.NonOrdered{}.
+	Processor processors.EntriesProcessor
+
+	// Threads is how many callbacks run at the same time. Zero means one; one
+	// works in the order of the entries.
+	Threads int
+
+	// BatchSize is how many entries one claim takes, at most [MaxBatchSize].
+	// Zero means as many as were worked in a quarter of a second.
+	BatchSize int
+
+	// PollInterval is how long the worker waits for work when nobody wakes it.
+	// After a claim that found nothing, it waits IdleMultiplier times as long;
+	// zero means one.
+	PollInterval   time.Duration
+	IdleMultiplier int
+
+	// CallbackTimeout bounds callbacks without a Timeout. Zero means
+	// [reliable.DefaultTimeout].
+	CallbackTimeout time.Duration
+
+	// ShutdownTimeout is how long running callbacks may take once the worker
+	// drains, before their contexts are cancelled.
+	ShutdownTimeout time.Duration
+
+	// FinishGroup is how many entries are made durable at once, FinishDelay
+	// how long the first of them waits for the others at most. Executors wait
+	// when two groups are not durable: at most Threads + 2 × FinishGroup
+	// entries run again after a crash.
+	FinishGroup int
+	FinishDelay time.Duration
+
+	plugin *reliable.Plugin
+	id     string
+}
+
+// defaults fills in what is not set, and reports all that makes no sense.
+func (w *Worker) defaults() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf("worker: "+format, args...)) }
+	for _, n := range []struct {
+		name        string
+		value, most int
+	}{{"Threads", w.Threads, 10_000}, {"BatchSize", w.BatchSize, MaxBatchSize}, {"FinishGroup", w.FinishGroup, 100_000}, {"IdleMultiplier", w.IdleMultiplier, 1000}} {
+		if n.value < 0 || n.value > n.most {
+			wrong("%s is %d: want 1 to %d, or 0 for the usual", n.name, n.value, n.most)
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"PollInterval", w.PollInterval}, {"CallbackTimeout", w.CallbackTimeout}, {"ShutdownTimeout", w.ShutdownTimeout}, {"FinishDelay", w.FinishDelay}} {
+		if d.value < 0 {
+			wrong("%s is %s: want more than 0, or 0 for the usual", d.name, d.value)
+		}
+	}
+	plugin, err := reliable.From(w.DB)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	w.plugin, w.id = plugin, strings.ToLower(rand.Text()[:10])
+	w.Threads = cmp.Or(w.Threads, DefaultThreads)
+	w.PollInterval = cmp.Or(w.PollInterval, DefaultPollInterval)
+	w.IdleMultiplier = cmp.Or(w.IdleMultiplier, 1)
+	w.ShutdownTimeout = cmp.Or(w.ShutdownTimeout, DefaultShutdownTimeout)
+	w.FinishGroup = cmp.Or(w.FinishGroup, DefaultFinishGroup)
+	w.FinishDelay = cmp.Or(w.FinishDelay, DefaultFinishDelay)
+	if w.Processor == nil {
+		w.Processor = &processors.NonOrdered{}
+	}
+	return nil
+}
+
+// Run works until ctx is done. Then it claims no more, gives running callbacks
+// up to ShutdownTimeout, makes what they came to durable, gives the rest back
+// without burning an attempt, and returns nil. An error before the first claim
+// is returned; later ones go to the monitor and the work goes on. A callback
+// that ignores its cancelled context is left behind, and Run returns an error
+// that says so: the process should end.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.defaults(); err != nil {
+		return err
+	}
+	monitor := w.plugin.Monitor()
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	ready, kept := make(chan struct{}), make(chan error, 1)
+	go func() {
+		kept <- w.Processor.Run(keeping, processors.Site{DB: w.DB, Plugin: w.plugin, Worker: w.id, Threads: w.Threads}, func() { close(ready) })
+	}()
+	select {
+	case <-ready:
+	case err := <-kept:
+		return fmt.Errorf("worker: %w", err)
+	case <-ctx.Done():
+		stopKeeping()
+		<-kept
+		return nil
+	}
+	monitor.Publish(&reliable.Started{Worker: w.id, Threads: w.Threads, Processor: "non_ordered"})
+	s := newShift(w)
+	released, err := s.run(ctx)
+	stopKeeping()
+	err = errors.Join(err, <-kept)
+	monitor.Publish(&reliable.Stopped{Worker: w.id, Released: released, Err: err})
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_ = monitor.Flush(flush) // a slow subscriber does not fail the worker
+	return err
+}
+
+// trouble tells the monitor of an error that the worker survives.
+func (w *Worker) trouble(step string, err error) {
+	w.plugin.Monitor().Publish(&reliable.ErrorOccurred{Worker: w.id, Step: step, Err: err})
+}
