@@ -103,7 +103,7 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 			return nil, err
 		}
 		found = append(found[:min(len(found), n-min(len(retries), n))], retries...)
-		if len(retries) == 0 {
+		if look && len(retries) == 0 {
 			p.retryAt = now.Add(retryPause)
 		}
 	}

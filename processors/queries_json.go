@@ -73,7 +73,7 @@ func jsonQueries() queries {
 			error_message = CASE WHEN crashes + ? >= ? THEN 'the worker died each time that this entry ran alone' ELSE error_message END,
 			crashes = crashes + ?
 			WHERE id IN {list}`,
-		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) some`,
+		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
 	}
 }
 

@@ -65,9 +65,18 @@ func open(t *testing.T, url testdb.DB, r *reliable.Registry) *gorm.DB {
 // start runs a worker until stop is called, which returns what Run returned.
 func start(t *testing.T, w *worker.Worker) (stop func() error) {
 	t.Helper()
+	if plugin, err := reliable.From(w.DB); err == nil {
+		t.Cleanup(reliable.Subscribe(plugin.Monitor(), func(e *reliable.ErrorOccurred) { t.Logf("%s: %v", e.Step, e.Err) }))
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
-	go func() { ran <- w.Run(ctx) }()
+	go func() {
+		err := w.Run(ctx)
+		if err != nil {
+			t.Logf("Run() = %v", err)
+		}
+		ran <- err
+	}()
 	stop = sync.OnceValue(func() error { cancel(); return <-ran })
 	t.Cleanup(func() { _ = stop() })
 	return stop
@@ -88,7 +97,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(10 * time.Second)
 	for !ok() {
 		select {
 		case <-tick.C:
@@ -275,7 +284,9 @@ func TestRescueFencesTheDead(t *testing.T) {
 		zombie := &processors.NonOrdered{}
 		ctx, cancel := context.WithCancel(context.Background())
 		ended := make(chan error, 1)
-		go func() { ended <- zombie.Run(ctx, processors.Site{DB: db, Plugin: plugin, Worker: "zombie", Threads: 1}, func() {}) }()
+		go func() {
+			ended <- zombie.Run(ctx, processors.Site{DB: db, Plugin: plugin, Worker: "zombie", Threads: 1}, func() {})
+		}()
 		defer func() { cancel(); <-ended }()
 		claim, err := zombie.Claim(t.Context(), 10)
 		if err != nil || claim == nil || len(claim.Entries()) != 3 {
