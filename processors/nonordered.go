@@ -81,6 +81,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	keeper := p.session(pool)
 	defer func() {
 		keeper.close()
+		p.claimer.close() // ctx ends only when no Claim runs any more
 		p.finishMu.Lock()
 		p.finisher.close()
 		p.finishMu.Unlock()

@@ -9,206 +9,190 @@ import (
 	"gorm.io/gorm/schema"
 )
 
-// insert sends GORM's INSERT and has every inserted or updated row returned.
-func (p *pool) insert(ctx context.Context) (*written, error) {
-	stmt := p.db.Statement
-	conflict, upserts := stmt.Clauses["ON CONFLICT"].Expression.(clause.OnConflict)
-	var before table
-	if upserts && (!conflict.DoNothing || p.dialect() == "mysql") {
-		var err error
-		if before, err = p.conflicting(ctx, conflict); err != nil {
-			return nil, err
-		}
+// upsert returns what the INSERT does about rows that exist; nil is an error.
+func (s *statement) upsert() *clause.OnConflict {
+	c, ok := s.db.Statement.Clauses["ON CONFLICT"]
+	if !ok || !slices.Contains(s.names, "ON CONFLICT") {
+		return nil
 	}
-	b := p.builder()
-	b.Build("INSERT", "VALUES", "ON CONFLICT")
-	var extra []string
-	if p.dialect() == "postgres" && upserts {
-		extra = append(extra, "("+p.target(b)+".xmax = 0)")
-	}
-	asked := p.returning(b, extra...)
-	t, err := p.query(ctx, p.ConnPool, b)
-	if err != nil {
-		return nil, err
-	}
-	all := len(t.columns) - len(extra) - max(asked, 0)
-	images := t.slice(0, all)
-	w := &written{columns: images.columns, rowsAffected: int64(len(t.rows)), asked: images}
-	if asked >= 0 {
-		w.asked = t.slice(all+len(extra), len(t.columns))
-	}
-	w.lastInsertID = lastInsertID(stmt.Schema, images, p.dialect())
-	old := index(stmt.Schema, before)
-	key := keyColumns(stmt.Schema, images)
-	for i, row := range images.rows {
-		was, stood := old[images.identity(row, key)]
-		switch {
-		case stood:
-			w.rows = append(w.rows, Row{Old: reorder(before.columns, was, images.columns), New: row})
-		case len(extra) > 0 && t.rows[i][all] != true:
-			w.rows = append(w.rows, Row{New: row, OldUnknown: true})
-		default:
-			w.rows = append(w.rows, Row{New: row})
-		}
-	}
-	return w, nil
+	conflict, _ := c.Expression.(clause.OnConflict)
+	return &conflict
 }
 
-// conflicting reads and locks the rows that the INSERT may run into.
-func (p *pool) conflicting(ctx context.Context, conflict clause.OnConflict) (table, error) {
-	values, _ := p.db.Statement.Clauses["VALUES"].Expression.(clause.Values)
-	var any []clause.Expression
-	for _, target := range p.conflictKeys(conflict) {
-		positions := make([]int, len(target))
-		for i, column := range target {
-			positions[i] = slices.IndexFunc(values.Columns, func(c clause.Column) bool { return c.Name == column })
+// values returns what the INSERT inserts.
+func (s *statement) values() clause.Values {
+	values, _ := s.db.Statement.Clauses["VALUES"].Expression.(clause.Values)
+	return values
+}
+
+// tuples returns the values that the INSERT gives to the columns, one tuple per
+// row. A row is left out if it leaves one of them to the database, or gives it
+// NULL: nothing is known of its conflicts, or it has none.
+func (s *statement) tuples(columns []string) [][]any {
+	values := s.values()
+	at := make([]int, len(columns))
+	for i, column := range columns {
+		at[i] = slices.IndexFunc(values.Columns, func(c clause.Column) bool { return s.isColumn(c.Name, column) })
+		if at[i] < 0 {
+			return nil
 		}
-		if slices.Contains(positions, -1) {
-			continue // given by the database: can't conflict
-		}
-		for _, row := range values.Values {
-			var all []clause.Expression
-			for i, column := range target {
-				all = append(all, clause.Eq{Column: clause.Column{Table: clause.CurrentTable, Name: column}, Value: row[positions[i]]})
+	}
+	if len(columns) == 0 {
+		return nil
+	}
+	var tuples [][]any
+rows:
+	for _, row := range values.Values {
+		tuple := make([]any, len(at))
+		for i, j := range at {
+			if tuple[i] = row[j]; tuple[i] == nil {
+				continue rows
 			}
-			any = append(any, clause.And(all...))
+			if e, ok := tuple[i].(clause.Expr); ok && (e.SQL == "DEFAULT" || e.SQL == "NULL") {
+				continue rows
+			}
 		}
+		tuples = append(tuples, tuple)
 	}
-	if len(any) == 0 {
-		return table{}, nil
-	}
-	if err := p.takeWriteLock(ctx); err != nil {
-		return table{}, err
-	}
-	b := p.builder()
-	b.Clauses["WHERE"] = clause.Clause{Name: "WHERE", Expression: clause.Where{Exprs: []clause.Expression{clause.Or(any...)}}}
-	p.selectLocked(b)
-	return p.query(ctx, p.aux, b)
+	return tuples
 }
 
-// conflictKeys returns the columns of each key that may conflict.
-func (p *pool) conflictKeys(conflict clause.OnConflict) [][]string {
-	s := p.db.Statement.Schema
-	primary := make([]string, len(s.PrimaryFields))
-	for i, field := range s.PrimaryFields {
-		primary[i] = field.DBName
+// isColumn reports whether a name in a clause, of a field or a column, is the
+// column's.
+func (s *statement) isColumn(name, column string) bool {
+	if name == column {
+		return true
 	}
-	if p.dialect() != "mysql" {
-		if len(conflict.Columns) == 0 {
-			return [][]string{primary}
-		}
-		var named []string
-		for _, column := range conflict.Columns {
-			named = append(named, column.Name)
-		}
-		return [][]string{named}
+	if name == clause.PrimaryKey {
+		f := s.db.Statement.Schema.PrioritizedPrimaryField
+		return f != nil && f.DBName == column
 	}
-	keys := [][]string{primary} // ON DUPLICATE KEY takes any key
-	for _, idx := range s.ParseIndexes() {
-		if idx.Class != "UNIQUE" {
-			continue
+	f := s.db.Statement.Schema.LookUpField(name)
+	return f != nil && f.DBName == column
+}
+
+// in writes that the columns have one of the tuples' values. The list of
+// tuples of two columns or more stands between before and after.
+func (s *statement) in(w *gorm.Statement, columns []string, tuples [][]any, before, after string) {
+	if len(columns) == 1 {
+		s.bare(w, columns[0])
+		put(w, " IN (")
+		for i, tuple := range tuples {
+			if i > 0 {
+				put(w, ",")
+			}
+			w.AddVar(w, tuple[0])
 		}
-		var columns []string
-		for _, option := range idx.Fields {
-			columns = append(columns, option.DBName)
-		}
-		keys = append(keys, columns)
+		put(w, ")")
+		return
 	}
-	for _, field := range s.Fields {
-		if field.Unique {
-			keys = append(keys, []string{field.DBName})
+	put(w, "(")
+	for i, column := range columns {
+		if i > 0 {
+			put(w, ",")
+		}
+		s.bare(w, column)
+	}
+	put(w, ") IN ", before)
+	for i, tuple := range tuples {
+		if i > 0 {
+			put(w, ",")
+		}
+		put(w, "(")
+		w.AddVar(w, tuple...)
+		put(w, ")")
+	}
+	put(w, after)
+}
+
+// bare writes a column's name alone.
+func (s *statement) bare(w *gorm.Statement, column string) {
+	w.WriteQuoted(clause.Column{Name: column})
+}
+
+// uniqueKeys returns the keys that the INSERT may conflict on, as far as the
+// clause and the schema tell: the conflict's columns, the primary key, unique
+// fields and unique indexes.
+func (s *statement) uniqueKeys(conflict *clause.OnConflict) [][]string {
+	var keys [][]string
+	add := func(columns []string) {
+		if len(columns) > 0 && !slices.ContainsFunc(keys, func(k []string) bool { return slices.Equal(k, columns) }) {
+			keys = append(keys, columns)
+		}
+	}
+	add(s.primary())
+	add(s.columnNames(conflict.Columns))
+	sch := s.db.Statement.Schema
+	for _, field := range sch.Fields {
+		if field.Unique && field.DBName != "" {
+			add([]string{field.DBName})
+		}
+	}
+	for _, index := range sch.ParseIndexes() {
+		if index.Class == "UNIQUE" {
+			add(indexed(index))
 		}
 	}
 	return keys
 }
 
-// lastInsertID is what the driver would have said: the generated key of the
-// first row (MariaDB) or the last (SQLite).
-func lastInsertID(s *schema.Schema, t table, dialect string) int64 {
-	field := s.PrioritizedPrimaryField
-	if field == nil || len(t.rows) == 0 || t.index(field.DBName) < 0 {
-		return 0
-	}
-	row := t.rows[len(t.rows)-1]
-	if dialect == "mysql" {
-		row = t.rows[0]
-	}
-	id, _ := row[t.index(field.DBName)].(int64)
-	return id
-}
-
-// keyColumns returns the positions of the primary key.
-func keyColumns(s *schema.Schema, t table) []int {
-	key := make([]int, 0, len(s.PrimaryFields))
-	for _, field := range s.PrimaryFields {
-		if i := t.index(field.DBName); i >= 0 {
-			key = append(key, i)
+// indexed returns an index's columns; nil if it has expressions.
+func indexed(index *schema.Index) []string {
+	columns := make([]string, 0, len(index.Fields))
+	for _, option := range index.Fields {
+		if option.Field == nil || option.Expression != "" {
+			return nil
 		}
+		columns = append(columns, option.DBName)
 	}
-	return key
+	return columns
 }
 
-// index returns the rows by primary key.
-func index(s *schema.Schema, t table) map[string][]any {
-	rows := make(map[string][]any, len(t.rows))
-	key := keyColumns(s, t)
-	for _, row := range t.rows {
-		rows[t.identity(row, key)] = row
-	}
-	return rows
-}
-
-// reorder returns the values of a row in the order of other columns.
-func reorder(from []string, row []any, to []string) []any {
-	if slices.Equal(from, to) {
-		return row
-	}
-	values := make([]any, len(to))
-	for i, column := range to {
-		if j := slices.Index(from, column); j >= 0 {
-			values[i] = row[j]
+// columnNames returns the columns' names in the database; nil if one is an
+// expression.
+func (s *statement) columnNames(columns []clause.Column) []string {
+	names := make([]string, 0, len(columns))
+	for _, column := range columns {
+		name := column.Name
+		switch f := s.db.Statement.Schema.LookUpField(name); {
+		case name == clause.PrimaryKey && s.db.Statement.Schema.PrioritizedPrimaryField != nil:
+			name = s.db.Statement.Schema.PrioritizedPrimaryField.DBName
+		case f != nil && f.DBName != "":
+			name = f.DBName
+		case column.Raw:
+			return nil
 		}
+		names = append(names, name)
 	}
-	return values
+	return names
 }
 
-// selectLocked writes a SELECT of all columns of the rows of b's WHERE, locked
-// as an UPDATE of them would.
-func (p *pool) selectLocked(b *gorm.Statement) {
-	b.WriteString("SELECT " + p.target(b) + ".* FROM ")
-	p.writeTable(b)
-	b.WriteByte(' ')
-	b.Build("WHERE")
-	switch p.dialect() {
-	case "postgres":
-		b.WriteString(" FOR NO KEY UPDATE")
-	case "mysql":
-		if p.op != Create {
-			b.WriteByte(' ')
-			b.Build("ORDER BY", "LIMIT")
+// conflicting reads the rows that the INSERT may conflict with by one of the
+// keys. A list of tuples stands between before and after; suffix ends each
+// SELECT.
+func (s *statement) conflicting(ctx context.Context, keys [][]string, before, after, suffix string) (*table, error) {
+	all := new(table)
+	for _, key := range keys {
+		tuples := s.tuples(key)
+		if len(tuples) == 0 {
+			continue
 		}
-		b.WriteString(" FOR UPDATE")
+		q, err := s.build(func(w *gorm.Statement) {
+			put(w, "SELECT * FROM ")
+			s.target(w)
+			put(w, " WHERE ")
+			s.in(w, key, tuples, before, after)
+			put(w, suffix)
+		})
+		if err != nil {
+			return nil, err
+		}
+		t, err := s.read(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		t.rows = append(all.rows, t.rows...)
+		all = t
 	}
-}
-
-// writeTable writes the table as GORM named it, with its alias.
-func (p *pool) writeTable(b *gorm.Statement) {
-	if p.db.Statement.TableExpr != nil {
-		p.db.Statement.TableExpr.Build(b)
-		return
-	}
-	b.WriteQuoted(clause.Table{Name: clause.CurrentTable})
-}
-
-// takeWriteLock makes SQLite's transaction a writing one before it reads: a
-// reading one that another writer overtook could not write any more.
-func (p *pool) takeWriteLock(ctx context.Context) error {
-	if p.dialect() != "sqlite" {
-		return nil
-	}
-	b := p.builder()
-	column := b.Quote(p.db.Statement.Schema.PrimaryFields[0].DBName)
-	b.WriteString("UPDATE " + b.Quote(p.db.Statement.Schema.Table) + " SET " + column + " = " + column + " WHERE 0")
-	_, err := p.aux.ExecContext(ctx, b.SQL.String())
-	return err
+	return all, nil
 }

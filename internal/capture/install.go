@@ -2,213 +2,176 @@ package capture
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 
 	"gorm.io/gorm"
 )
 
-// capturer is what Install puts around GORM's write callbacks.
-type capturer struct {
+// started is the setting by which GORM marks the statement that began its
+// default transaction.
+const started = "gorm:started_transaction"
+
+// capture is what Install puts around GORM's write callbacks.
+type capture struct {
 	hook    Hook
 	options Options
+	dialect dialect
 }
 
-// Install puts the capture around db's create, update and delete callbacks.
-// The database must be PostgreSQL, MariaDB or SQLite.
+// unit is a default transaction of GORM's. It travels in the context of the
+// statement that began it, so that nested statements (associations, hooks)
+// find it.
+type unit struct {
+	owner    *gorm.Statement
+	outer    context.Context //nolint:containedctx // put back when the transaction ends
+	tx       gorm.ConnPool   // past the statement cache
+	recorded bool
+	err      error // why a nested statement rolled the transaction back
+}
+
+type unitKey struct{ *capture }
+
+// Install wraps db's create, update and delete callbacks so that h learns of
+// every row that they change. It does so once per db: a second Install is an
+// error, as is a database that capture does not know. If db has a pool, Install
+// asks the server for its version.
+//
+// While GORM's own callback runs, the statement's ConnPool is replaced; GORM's
+// one call is answered from rows that the database returned for the rewritten
+// statement. Raw SQL, cascades and statements without a model are not seen.
 func Install(db *gorm.DB, h Hook, o Options) error {
-	switch db.Name() {
-	case "postgres", "sqlite":
-	case "mysql":
-		if err := isMariaDB(db); err != nil {
-			return err
-		}
-	default:
-		return fmt.Errorf("reliable: %s is not supported: use PostgreSQL, MariaDB or SQLite", db.Name())
+	d, err := dialectOf(db)
+	if err != nil {
+		return err
 	}
-	c := &capturer{hook: h, options: o}
-	cb := db.Callback()
-	const commit = "gorm:commit_or_rollback_transaction"
+	c := &capture{hook: h, options: o, dialect: d}
+	creates, updates, deletes := db.Callback().Create(), db.Callback().Update(), db.Callback().Delete()
+	create, update, remove := creates.Get("gorm:create"), updates.Get("gorm:update"), deletes.Get("gorm:delete")
+	if create == nil || update == nil || remove == nil {
+		return errors.New("reliable: GORM's own callbacks are missing: install the plugin after gorm.Open")
+	}
+	if creates.Get("reliable:committed") != nil {
+		return errors.New("reliable: capture is installed already")
+	}
+	const begin, end = "gorm:begin_transaction", "gorm:commit_or_rollback_transaction"
 	return errors.Join(
-		cb.Create().Replace("gorm:create", c.around(Create, cb.Create().Get("gorm:create"))),
-		cb.Update().Replace("gorm:update", c.around(Update, cb.Update().Get("gorm:update"))),
-		cb.Delete().Replace("gorm:delete", c.around(Delete, cb.Delete().Get("gorm:delete"))),
-		cb.Create().After(commit).Register("reliable:committed", c.committed),
-		cb.Update().After(commit).Register("reliable:committed", c.committed),
-		cb.Delete().After(commit).Register("reliable:committed", c.committed),
+		creates.Replace("gorm:create", c.around(Create, create)),
+		updates.Replace("gorm:update", c.around(Update, update)),
+		deletes.Replace("gorm:delete", c.around(Delete, remove)),
+		creates.After(begin).Before("gorm:before_create").Register("reliable:begun", c.begun),
+		updates.After(begin).Before("gorm:setup_reflect_value").Register("reliable:begun", c.begun),
+		deletes.After(begin).Before("gorm:before_delete").Register("reliable:begun", c.begun),
+		creates.After(end).Register("reliable:committed", c.committed),
+		updates.After(end).Register("reliable:committed", c.committed),
+		deletes.After(end).Register("reliable:committed", c.committed),
 	)
 }
 
-func isMariaDB(db *gorm.DB) error {
-	if db.DryRun || db.ConnPool == nil {
-		return nil
-	}
-	var version string
-	if err := db.ConnPool.QueryRowContext(context.Background(), "SELECT VERSION()").Scan(&version); err != nil {
-		return fmt.Errorf("reliable: ask for the database's version: %w", err)
-	}
-	if !containsFold(version, "mariadb") {
-		return fmt.Errorf("reliable: MySQL %s is not supported yet: use MariaDB, PostgreSQL or SQLite", version)
-	}
-	return nil
-}
-
-// around runs GORM's own callback with the capture pool in place of the
-// connection pool, if the hook wants to know of the write.
-func (c *capturer) around(op Operation, original func(*gorm.DB)) func(*gorm.DB) {
+// around returns a callback that runs core with the statement's rows captured.
+func (c *capture) around(op Operation, core func(*gorm.DB)) func(*gorm.DB) {
 	return func(db *gorm.DB) {
 		if db.Error != nil || db.DryRun || db.Statement.Schema == nil {
-			original(db)
+			core(db)
 			return
 		}
-		wanted, err := c.hook.Watches(db, op)
+		watched, err := c.hook.Watches(db, op)
 		if err != nil {
 			_ = db.AddError(err)
 			return
 		}
-		if !wanted {
-			original(db)
+		if !watched {
+			core(db)
 			return
 		}
-		if _, ok := db.Statement.ConnPool.(gorm.TxCommitter); ok {
-			c.inside(db, op, original)
-		} else {
-			c.inOwn(db, op, original)
+		p := &pool{ConnPool: db.Statement.ConnPool, capture: c, db: db, op: op}
+		if outer, ok := p.ConnPool.(*pool); ok { // a write while another's SQL is built
+			p.ConnPool = outer.ConnPool
 		}
+		original := db.Statement.ConnPool
+		db.Statement.ConnPool = p
+		defer func() {
+			db.Statement.ConnPool = original
+			if p.committed {
+				c.hook.Recorded(true)
+			}
+		}()
+		core(db)
 	}
 }
 
-// inside captures in the transaction that is open.
-func (c *capturer) inside(db *gorm.DB, op Operation, original func(*gorm.DB)) {
-	tx := db.Statement.ConnPool
-	_, gormOwns := db.InstanceGet("gorm:started_transaction")
-	recorded, doom := c.write(db, op, original)
-	if doom && !gormOwns {
-		// The application may ignore the error and commit: make that impossible.
-		if err := tx.(gorm.TxCommitter).Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
-			_ = db.AddError(fmt.Errorf("reliable: roll back: %w", err))
-		}
+// begun notes that the statement began GORM's default transaction.
+func (c *capture) begun(db *gorm.DB) {
+	if _, ok := db.InstanceGet(started); !ok || db.Error != nil || db.DryRun {
+		return
 	}
-	switch {
-	case !recorded || doom:
-	case gormOwns:
-		db.InstanceSet("reliable:recorded", true)
-	default:
-		c.hook.Recorded(false)
+	stmt := db.Statement
+	if _, ok := stmt.ConnPool.(gorm.TxCommitter); !ok {
+		return
 	}
+	u := &unit{owner: stmt, outer: stmt.Context, tx: uncached(stmt.ConnPool)}
+	stmt.Context = context.WithValue(stmt.Context, unitKey{c}, u)
 }
 
-// committed reports the end of a transaction that GORM began for a write.
-func (c *capturer) committed(db *gorm.DB) {
-	if _, ok := db.InstanceGet("reliable:recorded"); ok && db.Error == nil {
+// committed tells the hook that GORM's default transaction is committed, when
+// the statement that began it has ended.
+func (c *capture) committed(db *gorm.DB) {
+	u, ok := db.Statement.Context.Value(unitKey{c}).(*unit)
+	if !ok || u.owner != db.Statement {
+		return
+	}
+	db.Statement.Context = u.outer
+	if u.err != nil { // GORM could only say that the transaction is gone
+		db.Error = u.err
+		if db.Statement.Result != nil {
+			db.Statement.Result.Error = u.err
+		}
+	}
+	if u.recorded && db.Error == nil {
 		c.hook.Recorded(true)
 	}
 }
 
-// inOwn captures in a transaction of its own around the write.
-func (c *capturer) inOwn(db *gorm.DB, op Operation, original func(*gorm.DB)) {
-	if c.options.RequireTransaction {
-		_ = db.AddError(fmt.Errorf("reliable: %s of %s outside a transaction: wrap it in db.Transaction, or drop Config.RequireTransaction",
-			op, db.Statement.Schema.Name))
-		return
+// unit returns the default transaction that tx is, or nil.
+func (c *capture) unit(db *gorm.DB, tx gorm.ConnPool) *unit {
+	if u, ok := db.Statement.Context.Value(unitKey{c}).(*unit); ok && u.tx == tx {
+		return u
 	}
-	pool := db.Statement.ConnPool
-	tx, err := begin(db.Statement.Context, pool)
-	if err != nil {
-		_ = db.AddError(err)
-		return
-	}
-	ended := false
-	defer func() {
-		db.Statement.ConnPool = pool
-		if !ended { // a panic is on its way
-			_ = tx.(gorm.TxCommitter).Rollback()
+	return nil
+}
+
+// uncached returns what p sends statements to, past GORM's statement cache.
+func uncached(p gorm.ConnPool) gorm.ConnPool {
+	for {
+		switch cache := p.(type) {
+		case *gorm.PreparedStmtTX:
+			p = cache.Tx
+		case *gorm.PreparedStmtDB:
+			p = cache.ConnPool
+		default:
+			return p
 		}
-	}()
-	db.Statement.ConnPool = tx
-	recorded, _ := c.write(db, op, original)
-	ended = true
-	if db.Error != nil {
-		db.RowsAffected = 0
-		_ = tx.(gorm.TxCommitter).Rollback()
-		return
-	}
-	if err := tx.(gorm.TxCommitter).Commit(); err != nil {
-		db.RowsAffected = 0
-		_ = db.AddError(err)
-		return
-	}
-	if recorded {
-		c.hook.Recorded(true)
 	}
 }
 
-// begin opens a transaction on any of the pools that GORM writes through.
-func begin(ctx context.Context, pool gorm.ConnPool) (gorm.ConnPool, error) {
-	switch p := pool.(type) {
-	case gorm.TxBeginner:
-		return p.BeginTx(ctx, nil)
-	case gorm.ConnPoolBeginner:
-		return p.BeginTx(ctx, nil)
-	default:
-		return nil, fmt.Errorf("reliable: can't begin a transaction on %T: wrap the write in db.Transaction", pool)
+// model names the statement's model in errors.
+func model(db *gorm.DB) string {
+	if name := db.Statement.Schema.Name; name != "" {
+		return name
 	}
-}
-
-// write runs the original callback and records what it did. doom says that the
-// write stands in the transaction without its record.
-func (c *capturer) write(db *gorm.DB, op Operation, original func(*gorm.DB)) (recorded, doom bool) {
-	tx := db.Statement.ConnPool
-	p := &pool{ConnPool: tx, aux: plain(tx), db: db, op: op, options: c.options}
-	defer func() { db.Statement.ConnPool = tx }()
-	defer p.close()
-	db.Statement.ConnPool = p
-	original(db)
-	db.Statement.ConnPool = p.aux
-	if p.doomed {
-		return false, true
-	}
-	if db.Error != nil && p.set == nil {
-		return false, false
-	}
-	if p.set == nil || len(p.set.Rows) == 0 {
-		return false, false
-	}
-	if err := c.record(db, p.set); err != nil {
-		db.RowsAffected = 0
-		_ = db.AddError(err)
-		return false, true
-	}
-	return true, false
-}
-
-// record calls the hook; its panics are errors.
-func (c *capturer) record(db *gorm.DB, set *Set) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("reliable: recording panicked: %v", v)
-		}
-	}()
-	return c.hook.Record(db, set)
-}
-
-// plain returns the transaction below the user's cache of prepared statements.
-func plain(tx gorm.ConnPool) gorm.ConnPool {
-	if prepared, ok := tx.(*gorm.PreparedStmtTX); ok {
-		return prepared.Tx
-	}
-	return tx
+	return "table " + db.Statement.Table
 }
 
 // String returns "create", "update" or "delete".
-func (o Operation) String() string {
-	switch o {
+func (op Operation) String() string {
+	switch op {
 	case Create:
 		return "create"
 	case Update:
 		return "update"
-	default:
+	case Delete:
 		return "delete"
+	default:
+		return fmt.Sprintf("Operation(%d)", uint8(op))
 	}
 }

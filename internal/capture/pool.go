@@ -4,162 +4,140 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
-	"strings"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 )
 
-// pool stands in for the connection pool while GORM's own callback runs. It
-// takes the one statement that GORM sends, sends its own instead, and answers
-// what GORM asked.
+// pool stands in for a statement's ConnPool while GORM's own callback runs. It
+// intercepts the statement's one call; other queries (a GormValue may send
+// some while the SQL is built) go through.
 type pool struct {
-	gorm.ConnPool               // the transaction
-	aux           gorm.ConnPool // the same, below the user's statement cache
-	db            *gorm.DB
-	op            Operation
-	options       Options
-	set           *Set
-	doomed        bool // the write may have happened, but can't be recorded
-	replays       []*sql.DB
+	gorm.ConnPool // the statement's own
+	*capture
+	db *gorm.DB
+	op Operation
+
+	sent      bool // the statement's call was intercepted
+	committed bool // in a transaction of the pool's own, with records
 }
 
-// ExecContext captures the statement and returns its result.
-func (p *pool) ExecContext(ctx context.Context, _ string, _ ...any) (sql.Result, error) {
-	w, err := p.capture(ctx)
+// transaction is where an intercepted statement runs.
+type transaction struct {
+	gorm.TxCommitter
+	conn gorm.ConnPool // through the user's statement cache
+	raw  gorm.ConnPool // past it
+	own  bool          // begun by the pool
+}
+
+// ExecContext implements [gorm.ConnPool].
+func (p *pool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if !p.intercepts(query) {
+		return p.ConnPool.ExecContext(ctx, query, args...)
+	}
+	out, err := p.write(ctx, call{query: query, args: args})
 	if err != nil {
 		return nil, err
 	}
-	return result{lastInsertID: w.lastInsertID, rowsAffected: w.rowsAffected}, nil
+	return out.result, nil
 }
 
-// QueryContext captures the statement and returns the columns that GORM or the
-// user asked for.
-func (p *pool) QueryContext(ctx context.Context, _ string, _ ...any) (*sql.Rows, error) {
-	w, err := p.capture(ctx)
+// QueryContext implements [gorm.ConnPool].
+func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if !p.intercepts(query) {
+		return p.ConnPool.QueryContext(ctx, query, args...)
+	}
+	out, err := p.write(ctx, call{query: query, args: args, rows: true})
 	if err != nil {
 		return nil, err
 	}
-	db, rows, err := replay(ctx, w.asked)
+	return out.reply.replay()
+}
+
+func (p *pool) intercepts(query string) bool {
+	return !p.sent && p.db.Statement.SQL.String() == query
+}
+
+// write runs the statement, records its rows, and commits if the transaction
+// is the pool's own. After an error the statement has no effect: either it had
+// none, or its transaction is rolled back.
+func (p *pool) write(ctx context.Context, c call) (*outcome, error) {
+	p.sent = true
+	p.db.Statement.ConnPool = p.ConnPool
+	tx, err := p.transaction()
 	if err != nil {
 		return nil, err
 	}
-	p.replays = append(p.replays, db)
-	return rows, nil
-}
-
-func (p *pool) close() {
-	for _, db := range p.replays {
-		_ = db.Close()
+	settled := false
+	defer func() {
+		if !settled { // a panic or runtime.Goexit: GORM does not roll back
+			_ = tx.Rollback()
+		}
+	}()
+	s := &statement{call: c, tx: tx, db: p.db, op: p.op, maxRows: p.options.MaxRows}
+	out, err := s.run(ctx, p.dialect)
+	recorded := err == nil && len(out.rows) > 0
+	if recorded {
+		err = p.record(tx, out)
 	}
-}
-
-// written is what became of the statement.
-type written struct {
-	columns      []string
-	rows         []Row
-	asked        table // for GORM
-	lastInsertID int64
-	rowsAffected int64
-}
-
-func (p *pool) capture(ctx context.Context) (*written, error) {
-	stmt := p.db.Statement
-	var w *written
-	var err error
-	switch _, sets := stmt.Clauses["SET"]; {
-	case p.op == Create:
-		w, err = p.insert(ctx)
-	case p.op == Update || sets: // a soft delete is an UPDATE
-		w, err = p.update(ctx)
-	default:
-		w, err = p.delete(ctx)
+	settled = true
+	switch {
+	case tx.own && (err != nil || out.reply.failed()):
+		_ = tx.Rollback()
+	case tx.own:
+		err = tx.Commit()
+		p.committed = recorded && err == nil
+	case err != nil && s.written:
+		p.poison(tx, err)
+	case err == nil && recorded:
+		if u := p.unit(p.db, tx.raw); u != nil {
+			u.recorded = true
+		} else {
+			p.hook.Recorded(false)
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if limit := p.options.MaxRows; len(w.rows) > limit {
-		p.doomed = true
-		return nil, fmt.Errorf("reliable: %s of %s changed %d rows, more than %d are not recorded: split the statement, raise Config.MaxRows, or opt out with reliable.Skip",
-			p.op, stmt.Schema.Name, len(w.rows), limit)
-	}
-	p.set = &Set{Operation: p.op, Columns: w.columns, Rows: w.rows}
-	return w, nil
+	return out, nil
 }
 
-// fail marks the write as done but not captured.
-func (p *pool) fail(err error) error {
-	p.doomed = true
-	return err
-}
-
-// query sends the builder's statement and reads all rows.
-func (p *pool) query(ctx context.Context, on gorm.ConnPool, b *gorm.Statement) (table, error) {
-	if b.Error != nil {
-		return table{}, b.Error
+// transaction returns the transaction of the statement, or begins one.
+func (p *pool) transaction() (*transaction, error) {
+	if tx, ok := p.ConnPool.(gorm.TxCommitter); ok && tx != nil {
+		return &transaction{TxCommitter: tx, conn: p.ConnPool, raw: uncached(p.ConnPool)}, nil
 	}
-	rows, err := on.QueryContext(ctx, b.SQL.String(), b.Vars...)
-	if err != nil {
-		return table{}, err
+	if p.options.RequireTransaction {
+		return nil, fmt.Errorf("reliable: %s %s: not in a transaction: wrap it in db.Transaction, or drop Config.RequireTransaction", p.op, model(p.db))
 	}
-	return readAll(rows)
-}
-
-// builder returns an empty statement with the clauses of GORM's.
-func (p *pool) builder() *gorm.Statement {
-	stmt := p.db.Statement
-	clauses := make(map[string]clause.Clause, len(stmt.Clauses))
-	for name, c := range stmt.Clauses {
-		clauses[name] = c
+	begun := p.db.Begin()
+	if begun.Error != nil {
+		return nil, begun.Error
 	}
-	return &gorm.Statement{
-		DB: p.db.Session(&gorm.Session{Context: stmt.Context}), Table: stmt.Table, TableExpr: stmt.TableExpr, Model: stmt.Model, Dest: stmt.Dest,
-		ReflectValue: stmt.ReflectValue, Schema: stmt.Schema, Context: stmt.Context, Unscoped: stmt.Unscoped,
-		Clauses: clauses, Selects: stmt.Selects, Omits: stmt.Omits, ColumnMapping: stmt.ColumnMapping,
-	}
-}
-
-// asked returns the columns of the RETURNING clause that GORM or the user
-// added. all means every column; ok is false without a clause.
-func (p *pool) asked() (columns []clause.Column, all, ok bool) {
-	c, ok := p.db.Statement.Clauses["RETURNING"]
+	conn := begun.Statement.ConnPool
+	tx, ok := conn.(gorm.TxCommitter)
 	if !ok {
-		return nil, false, false
+		return nil, fmt.Errorf("reliable: %s %s: %w", p.op, model(p.db), gorm.ErrInvalidTransaction)
 	}
-	returning, _ := c.Expression.(clause.Returning)
-	star := len(returning.Columns) == 0 || slices.ContainsFunc(returning.Columns, func(c clause.Column) bool { return c.Name == "*" })
-	return returning.Columns, star, true
+	return &transaction{TxCommitter: tx, conn: conn, raw: uncached(conn), own: true}, nil
 }
 
-// returning appends RETURNING with all columns, extra expressions, and then
-// what was asked for. It returns how many columns stand at the end for that,
-// -1 for all.
-func (p *pool) returning(b *gorm.Statement, extra ...string) (asked int) {
-	star := "*"
-	if p.dialect() == "postgres" {
-		star = p.target(b) + ".*"
-	}
-	b.WriteString(" RETURNING " + star)
-	for _, e := range extra {
-		b.WriteString(", " + e)
-	}
-	columns, all, ok := p.asked()
-	if !ok || all {
-		return -1
-	}
-	for _, column := range columns {
-		b.WriteString(", ")
-		b.WriteQuoted(column)
-	}
-	return len(columns)
+// record hands the rows to the hook, in the statement's transaction.
+func (p *pool) record(tx *transaction, out *outcome) error {
+	p.db.Statement.ConnPool = tx.raw
+	defer func() { p.db.Statement.ConnPool = p.ConnPool }()
+	return p.hook.Record(p.db, &Set{Operation: p.op, Columns: out.columns, Rows: out.rows})
 }
 
-// target names the written table, or its alias, quoted.
-func (p *pool) target(b *gorm.Statement) string { return b.Quote(p.db.Statement.Table) }
-
-func (p *pool) dialect() string { return p.db.Name() }
-
-func containsFold(s, part string) bool {
-	return strings.Contains(strings.ToLower(s), part)
+// poison rolls the user's transaction back at once: a statement that is not
+// recorded must not be committed, even if its error is ignored. GORM rolls its
+// own default transaction back by itself, if the error is the statement's that
+// began it.
+func (p *pool) poison(tx *transaction, err error) {
+	if u := p.unit(p.db, tx.raw); u != nil {
+		if u.owner == p.db.Statement {
+			return
+		}
+		u.err = err
+	}
+	_ = tx.Rollback()
 }

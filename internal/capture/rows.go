@@ -1,12 +1,11 @@
 package capture
 
 import (
-	"context"
+	"bytes"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,149 +14,153 @@ import (
 // table is the buffered result of a query.
 type table struct {
 	columns []string
+	types   []columnType
 	rows    [][]any
+	err     error // what ended the rows
+	dropped int   // rows beyond the limit, only counted
 }
 
-// slice returns the columns from lo to hi.
-func (t table) slice(lo, hi int) table {
-	part := table{columns: t.columns[lo:hi], rows: make([][]any, len(t.rows))}
-	for i, row := range t.rows {
-		part.rows[i] = row[lo:hi]
-	}
-	return part
+type columnType struct {
+	name string // of the database's type
+	scan reflect.Type
 }
 
-// index returns the position of a column, -1 if there is none.
-func (t table) index(column string) int {
-	for i, name := range t.columns {
-		if name == column {
-			return i
+// failed reports whether the rows ended with an error.
+func (t *table) failed() bool { return t != nil && t.err != nil }
+
+// buffer reads rows and closes them. It keeps at most limit of them if limit is
+// positive. The values are the driver's.
+func buffer(rows *sql.Rows, limit int) (t *table, err error) {
+	defer func() {
+		if closed := rows.Close(); err == nil && t.err == nil {
+			t.err = closed
 		}
-	}
-	return -1
-}
-
-// readAll buffers and closes rows. The values are the driver's own.
-func readAll(rows *sql.Rows) (t table, err error) {
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if t.columns, err = rows.Columns(); err != nil {
-		return t, err
+	}()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
 	}
 	types, err := rows.ColumnTypes()
 	if err != nil {
-		return t, err
+		return nil, err
 	}
+	t = &table{columns: columns}
+	for _, typ := range types {
+		t.types = append(t.types, columnType{typ.DatabaseTypeName(), typ.ScanType()})
+	}
+	targets := make([]any, len(columns))
 	for rows.Next() {
-		row := make([]any, len(t.columns))
-		targets := make([]any, len(row))
+		if limit > 0 && len(t.rows) == limit {
+			t.dropped++
+			continue
+		}
+		row := make([]any, len(columns))
 		for i := range row {
 			targets[i] = &row[i]
 		}
 		if err := rows.Scan(targets...); err != nil {
-			return t, err
-		}
-		for i := range row {
-			if data, ok := row[i].([]byte); ok {
-				row[i] = normalize(data, types[i].DatabaseTypeName())
-			}
+			return nil, err
 		}
 		t.rows = append(t.rows, row)
 	}
-	return t, rows.Err()
+	t.err = rows.Err()
+	return t, nil
 }
 
-// normalize gives a value of the MySQL driver the type of its column, so that
-// its text and its binary protocol deliver the same.
-func normalize(data []byte, column string) any {
-	column = strings.TrimPrefix(column, "UNSIGNED ")
-	switch column {
-	case "VARCHAR", "CHAR", "TEXT", "TINYTEXT", "MEDIUMTEXT", "LONGTEXT", "ENUM", "SET", "DECIMAL", "TIME", "INET4", "INET6", "UUID":
-		return string(data)
-	case "TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "YEAR":
-		if n, err := strconv.ParseInt(string(data), 10, 64); err == nil {
-			return n
-		}
-		if n, err := strconv.ParseUint(string(data), 10, 64); err == nil {
-			return n
+// index returns the position of a column, or -1.
+func (t *table) index(column string) int { return slices.Index(t.columns, column) }
+
+// has reports whether t has all the columns.
+func (t *table) has(columns []string) bool {
+	return !slices.ContainsFunc(columns, func(c string) bool { return t.index(c) < 0 })
+}
+
+// cut returns the columns from lo up to hi.
+func (t *table) cut(lo, hi int) *table {
+	part := &table{columns: t.columns[lo:hi:hi], types: t.types[lo:hi:hi], err: t.err, rows: make([][]any, len(t.rows))}
+	for i, row := range t.rows {
+		part.rows[i] = row[lo:hi:hi]
+	}
+	return part
+}
+
+// Marks separate what a rewritten statement returns.
+const (
+	mark1 = "reliable__1"
+	mark2 = "reliable__2"
+)
+
+// before returns the columns in front of a mark, after those behind it.
+func (t *table) before(mark string) *table { return t.cut(0, max(t.index(mark), 0)) }
+func (t *table) after(mark string) *table  { return t.cut(t.index(mark)+1, len(t.columns)) }
+
+// keys returns the values of the columns, one text per row, "" if one of them
+// is NULL. The text is the same whatever type the driver gives a value.
+func (t *table) keys(columns []string) ([]string, error) {
+	at := make([]int, len(columns))
+	for i, column := range columns {
+		if at[i] = t.index(column); at[i] < 0 {
+			return nil, fmt.Errorf("reliable: column %s is not among those that the database returned", column)
 		}
 	}
-	return data
-}
-
-// identity returns the values of a row's key columns as one comparable text.
-func (t table) identity(row []any, key []int) string {
+	keys := make([]string, len(t.rows))
 	var b strings.Builder
-	for _, i := range key {
-		switch v := row[i].(type) {
-		case []byte:
-			fmt.Fprintf(&b, "%q,", string(v))
-		case string:
-			fmt.Fprintf(&b, "%q,", v)
-		case time.Time:
-			fmt.Fprintf(&b, "%d,", v.UnixNano())
-		default:
-			fmt.Fprintf(&b, "%v,", v)
+rows:
+	for i, row := range t.rows {
+		b.Reset()
+		for _, j := range at {
+			if row[j] == nil {
+				continue rows
+			}
+			text := keyText(row[j])
+			b.WriteString(strconv.Itoa(len(text)))
+			b.WriteByte(':')
+			b.WriteString(text)
+		}
+		keys[i] = b.String()
+	}
+	return keys, nil
+}
+
+func keyText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case time.Time:
+		return v.UTC().Format(time.RFC3339Nano)
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// aligned returns the row of t with its values in the order of columns.
+func (t *table) aligned(row []any, columns []string) []any {
+	if slices.Equal(t.columns, columns) {
+		return row
+	}
+	values := make([]any, len(columns))
+	for i, column := range columns {
+		if j := t.index(column); j >= 0 {
+			values[i] = row[j]
 		}
 	}
-	return b.String()
+	return values
 }
 
-// result is what an Exec of GORM's gets.
-type result struct{ lastInsertID, rowsAffected int64 }
-
-// LastInsertId implements [sql.Result].
-func (r result) LastInsertId() (int64, error) { return r.lastInsertID, nil }
-
-// RowsAffected implements [sql.Result].
-func (r result) RowsAffected() (int64, error) { return r.rowsAffected, nil }
-
-// replay returns t as *sql.Rows. The caller closes db after the rows.
-func replay(ctx context.Context, t table) (db *sql.DB, rows *sql.Rows, err error) {
-	db = sql.OpenDB(tape{t})
-	rows, err = db.QueryContext(ctx, "")
-	if err != nil {
-		_ = db.Close()
-		return nil, nil, err
+// same reports whether two values of a driver are the same.
+func same(a, b any) bool {
+	switch a := a.(type) {
+	case []byte:
+		b, ok := b.([]byte)
+		return ok && bytes.Equal(a, b)
+	case time.Time:
+		b, ok := b.(time.Time)
+		return ok && a.Equal(b)
+	default:
+		return a == b
 	}
-	return db, rows, nil
-}
-
-// tape is a database that answers every query with one buffered table.
-type tape struct{ table table }
-
-// Connect implements [driver.Connector].
-func (t tape) Connect(context.Context) (driver.Conn, error) { return tapeConn(t), nil }
-
-// Driver implements [driver.Connector].
-func (t tape) Driver() driver.Driver { return nil }
-
-type tapeConn struct{ table table }
-
-func (c tapeConn) Prepare(string) (driver.Stmt, error) { return nil, driver.ErrSkip }
-func (c tapeConn) Close() error                        { return nil }
-func (c tapeConn) Begin() (driver.Tx, error)           { return nil, driver.ErrSkip }
-
-// QueryContext implements [driver.QueryerContext].
-func (c tapeConn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
-	return &tapeRows{table: c.table}, nil
-}
-
-type tapeRows struct {
-	table table
-	next  int
-}
-
-func (r *tapeRows) Columns() []string { return r.table.columns }
-func (r *tapeRows) Close() error      { return nil }
-
-// Next implements [driver.Rows].
-func (r *tapeRows) Next(dest []driver.Value) error {
-	if r.next == len(r.table.rows) {
-		return io.EOF
-	}
-	for i, v := range r.table.rows[r.next] {
-		dest[i] = v
-	}
-	r.next++
-	return nil
 }
