@@ -130,9 +130,9 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 	if err != nil {
 		return nil, errors.Join(append(mistakes, err)...)
 	}
-	if most := pool.Stats().MaxOpenConnections; p.dialect != "sqlite" && most > 0 && most < ownSessions+1 {
+	if most := pool.Stats().MaxOpenConnections; p.dialect != "sqlite" && most > 0 && most < OwnSessions+1 {
 		mistakes = append(mistakes, fmt.Errorf("processors: the pool has at most %d connections: the worker takes %d for itself and callbacks need some: SetMaxOpenConns(%d) or more",
-			most, ownSessions, ownSessions+site.Threads+2))
+			most, OwnSessions, OwnSessions+site.Threads+2))
 	}
 	p.q = newQueries(p.dialect, site.Plugin.Tables())
 	p.claims, p.orphans = make(map[int64]*claim), make(map[int64]*reliable.OutboxEntry)
@@ -140,9 +140,9 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 	return pool, errors.Join(mistakes...)
 }
 
-// ownSessions is how many connections NonOrdered keeps: to claim, to finish,
+// OwnSessions is how many connections NonOrdered keeps for itself: to claim, to finish,
 // and for the heartbeat.
-const ownSessions = 3
+const OwnSessions = 3
 
 // session returns a connection for the worker itself. JIT and parallel plans
 // cost short statements far more than they save.

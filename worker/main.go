@@ -1,0 +1,119 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// Exit codes of [Main].
+const (
+	ExitClean         = 0   // stopped as asked
+	ExitFailure       = 1   // could not start, or a callback did not stop
+	ExitConfiguration = 2   // the environment has mistakes
+	ExitInterrupted   = 130 // a second SIGINT
+)
+
+// Open makes the program's Worker: it connects to databaseURL, installs the
+// plugin with the program's callbacks, and returns a Worker with that DB. What
+// it sets beats the environment.
+type Open func(ctx context.Context, databaseURL string) (*Worker, error)
+
+// Main is the main function of a worker program: os.Exit(worker.Main(open)).
+// It takes the settings from the environment (see the README), reports all
+// mistakes in it at once, logs to standard error, and works until SIGTERM or
+// SIGINT; then it drains. Another SIGTERM changes nothing, a second SIGINT
+// ends the process at once.
+func Main(open Open) int {
+	p := program{environ: os.Environ(), errors: os.Stderr, signals: make(chan os.Signal, 8), exit: os.Exit}
+	signal.Notify(p.signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(p.signals)
+	return p.main(open)
+}
+
+// program is what Main takes from its process.
+type program struct {
+	environ []string
+	errors  io.Writer
+	signals chan os.Signal
+	exit    func(code int)
+}
+
+// stopError is the cause of a drain that a signal asked for.
+type stopError struct{ signal os.Signal }
+
+// Error implements error.
+func (e stopError) Error() string { return fmt.Sprintf("signal %s", e.signal) }
+
+func (p *program) main(open Open) int {
+	s, err := read(p.environ)
+	if err != nil {
+		_, _ = fmt.Fprintln(p.errors, err)
+		return ExitConfiguration
+	}
+	logger := s.logger(p.errors)
+	s.log(logger)
+	ctx, stop := context.WithCancelCause(context.Background())
+	over := make(chan struct{})
+	watched := make(chan struct{})
+	go func() { defer close(watched); p.watch(stop, over) }()
+	defer func() { close(over); <-watched; stop(nil) }()
+	w, err := open(ctx, s.DatabaseURL)
+	if err == nil && w == nil {
+		err = errors.New("worker: the program returned no Worker")
+	}
+	if err == nil {
+		err = s.apply(w)
+	}
+	if ctx.Err() != nil { // asked to stop while starting
+		return ExitClean
+	}
+	if err != nil {
+		logger.Error("start", slog.Any(reliable.LogKeyError, err))
+		return ExitFailure
+	}
+	if plugin, err := reliable.From(w.DB); err == nil {
+		defer plugin.Monitor().LogTo(logger)()
+	}
+	if err := w.Run(ctx); err != nil {
+		logger.Error("run", slog.Any(reliable.LogKeyError, err))
+		return ExitFailure
+	}
+	return ExitClean
+}
+
+// watch drains on the first signal and exits on a second SIGINT.
+func (p *program) watch(stop context.CancelCauseFunc, over <-chan struct{}) {
+	interrupts := 0
+	for {
+		select {
+		case <-over:
+			return
+		case s := <-p.signals:
+			stop(stopError{s})
+			if s == os.Interrupt {
+				if interrupts++; interrupts == 2 {
+					p.exit(ExitInterrupted)
+				}
+			}
+		}
+	}
+}
+
+// logger writes in the format and from the level that the settings say.
+func (s *settings) logger(out io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(s.LogLevel)) // was checked
+	options := &slog.HandlerOptions{Level: level}
+	if s.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(out, options))
+	}
+	return slog.New(slog.NewTextHandler(out, options))
+}
