@@ -1,9 +1,12 @@
-.PHONY: help test race verify tidy fuzz
+.PHONY: help demo test race verify tidy fuzz
 
 FUZZTIME ?= 30s
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## run a shop, kill its worker, and prove that nothing is lost
+	go run ./examples/shop
 
 test: ## run all tests on PostgreSQL, MariaDB and SQLite
 	go test -timeout 20m ./...
