@@ -3,7 +3,6 @@ package processors
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,13 +26,32 @@ type candidate struct {
 }
 
 // Claim implements [EntriesProcessor]. It waits until Run has registered the
-// worker.
+// worker and, around a suspect, until nothing else of this worker runs.
 func (p *NonOrdered) Claim(ctx context.Context, n int) (Claim, error) {
 	select {
 	case <-p.started():
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	if err := p.leaveAlone(ctx); err != nil {
+		return nil, err
+	}
+	c, err := p.attempt(ctx, n)
+	if errors.Is(err, errCompany) {
+		if err := p.makeRoom(ctx); err != nil {
+			return nil, err
+		}
+		c, err = p.attempt(ctx, n)
+	}
+	if c == nil || err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// attempt claims what is due now. It returns [errCompany] if that is a suspect
+// and other entries run.
+func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 	if p.expired() {
 		return nil, errors.New("processors: the lease is not renewed: no claim until it is")
 	}
@@ -65,11 +83,14 @@ func (p *NonOrdered) Claim(ctx context.Context, n int) (Claim, error) {
 	} else {
 		p.claims[c.token] = c
 	}
+	if c.alone {
+		p.lone = c
+	}
 	return c, nil
 }
 
 // find locks due entries that nobody holds and that this binary covers: one
-// suspect, or fresh entries and retries.
+// suspect, or fresh entries and retries, by turns.
 func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error) {
 	if p.dialect == "sqlite" { // become the writer before reading
 		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]"); err != nil {
@@ -78,14 +99,13 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 	}
 	now := time.Now()
 	look := now.After(p.retryAt)
-	if look && !p.wasAlone {
-		suspects, err := p.scan(ctx, tx, p.q.retries, true, 1)
-		if err != nil || len(suspects) > 0 {
-			p.wasAlone = len(suspects) > 0
+	turn := look && !p.wasSuspect
+	p.wasSuspect = false
+	if turn {
+		if suspects, err := p.findSuspect(ctx, tx); err != nil || len(suspects) > 0 {
 			return suspects, err
 		}
 	}
-	p.wasAlone = false
 	found, err := p.scan(ctx, tx, p.q.fresh, p.mark(), n)
 	if err != nil {
 		return nil, err
@@ -97,15 +117,22 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 		}
 		p.rescanAt = time.Now().Add(max(rescanPause, rescanShare*time.Since(begun)))
 	}
+	retries := 0
 	if look || len(found) < n {
-		retries, err := p.scan(ctx, tx, p.q.retries, false, max(n-len(found), n/4, 1))
+		again, err := p.scan(ctx, tx, p.q.retries, false, max(n-len(found), n/4, 1))
 		if err != nil {
 			return nil, err
 		}
-		found = append(found[:min(len(found), n-min(len(retries), n))], retries...)
-		if look && len(retries) == 0 {
-			p.retryAt = now.Add(retryPause)
+		retries = len(again)
+		found = append(found[:min(len(found), n-min(retries, n))], again...)
+	}
+	if len(found) == 0 && !turn {
+		if suspects, err := p.findSuspect(ctx, tx); err != nil || len(suspects) > 0 {
+			return suspects, err
 		}
+	}
+	if look && retries == 0 {
+		p.retryAt = now.Add(retryPause)
 	}
 	return within(found, maxClaimBytes), nil
 }
@@ -187,8 +214,8 @@ func (p *NonOrdered) insert(ctx context.Context, tx *sql.Tx, found []candidate) 
 		ids[i] = c.entry.ID
 	}
 	slices.Sort(ids)
-	c := &claim{processor: p, worker: p.id(), lost: make(chan struct{})}
-	held, err := p.insertRow(ctx, tx, c, ids, found[0].suspect)
+	c := &claim{processor: p, worker: p.id(), lost: make(chan struct{}), alone: found[0].suspect && p.held() == 0}
+	held, err := p.insertRow(ctx, tx, c, ids)
 	if err != nil || len(held) == 0 {
 		return nil, err
 	}
@@ -203,11 +230,11 @@ func (p *NonOrdered) insert(ctx context.Context, tx *sql.Tx, found []candidate) 
 }
 
 // insertRow inserts the claim and returns the ids that are now its own.
-func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []int64, alone bool) ([]int64, error) {
+func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []int64) ([]int64, error) {
 	if p.dialect == "postgres" {
 		var at time.Time
 		var held string
-		err := tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), alone).Scan(&c.token, &at, &held)
+		err := tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), c.alone).Scan(&c.token, &at, &held)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil, nil
 		}
@@ -236,57 +263,5 @@ func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []
 	if c.at, err = timeOf(now); err != nil {
 		return nil, err
 	}
-	return ids, tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), ids[0], ids[len(ids)-1], alone).Scan(&c.token)
-}
-
-// readIDs reads the ids of all claim rows.
-func readIDs(rows *sql.Rows) (map[int64]bool, error) {
-	defer func() { _ = rows.Close() }()
-	taken := make(map[int64]bool)
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		ids, err := parseIDs(text)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range ids {
-			taken[id] = true
-		}
-	}
-	return taken, rows.Err()
-}
-
-// readEntries reads rows of entryColumns.
-func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
-	defer func() { _ = rows.Close() }()
-	entries := make([]*reliable.OutboxEntry, 0, min(n, 1000))
-	for rows.Next() {
-		e := new(reliable.OutboxEntry)
-		var owed, key, changeset, arguments, headers, callbacks sql.NullString
-		var created any
-		if err := rows.Scan(&e.ID, &e.Kind, &owed, &e.Context, &e.ResourceClass, &e.ResourceID, &e.EventName, &key,
-			&changeset, &arguments, &headers, &created, &e.Attempts, &e.Crashes, &callbacks); err != nil {
-			return nil, err
-		}
-		var err error
-		if e.CreatedAt, err = timeOf(created); err != nil {
-			return nil, err
-		}
-		if owed.Valid {
-			if err := json.Unmarshal([]byte(owed.String), &e.Owed); err != nil {
-				e.Owed = []string{owed.String} // nobody covers that: it waits, counted
-			}
-		}
-		if e.Kind == 0 {
-			e.Kind = reliable.EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed)
-		}
-		e.CausalityKey = key.String
-		e.Changeset, e.Arguments = json.RawMessage(changeset.String), json.RawMessage(arguments.String)
-		e.Headers, e.Callbacks = json.RawMessage(headers.String), json.RawMessage(callbacks.String)
-		entries = append(entries, e)
-	}
-	return entries, rows.Err()
+	return ids, tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), ids[0], ids[len(ids)-1], c.alone).Scan(&c.token)
 }

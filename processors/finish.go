@@ -22,6 +22,7 @@ type claim struct {
 	entries   []*reliable.OutboxEntry
 	lost      chan struct{} // closed by the processor, under its mutex
 	rest      []int64       // ids not finished; guarded by finishMu
+	alone     bool          // a suspect, with nothing else running in this process
 }
 
 // Entries implements [Claim].
@@ -102,7 +103,7 @@ func (c *claim) close() {
 	p := c.processor
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.claims, c.token)
+	p.forget(c.token)
 	p.spent = append(p.spent, c.token)
 }
 
@@ -220,6 +221,6 @@ func (c *claim) Release(ctx context.Context) error {
 	c.rest = nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.claims, c.token)
+	p.forget(c.token)
 	return nil
 }

@@ -18,6 +18,7 @@ type queries struct {
 	insertClaim         string
 	lockClaim           string // ids of a claim, locked; not on PostgreSQL
 	setClaim            string
+	company             string // a suspect runs alone no longer
 	finish              string // PostgreSQL: all of a finish, in one statement
 	archive, drop, keep string // elsewhere: what becomes of done entries
 	fail                string // reschedules or buries failed entries
@@ -51,7 +52,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	default:
 		q = sqliteQueries()
 	}
-	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.finish, &q.archive, &q.drop, &q.keep,
+	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
 		&q.fail, &q.deleteClaims, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.countKind} {
 		*text = names.Replace(*text)
 	}

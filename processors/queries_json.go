@@ -59,6 +59,7 @@ func jsonQueries() queries {
 		insertClaim:  `INSERT INTO {claims} (worker, ids, lo, hi, alone) VALUES (?, ?, ?, ?, ?) RETURNING token`,
 		lockClaim:    `SELECT ids FROM {claims} WHERE token = ?{wait}`,
 		setClaim:     `UPDATE {claims} SET ids = ? WHERE token = ?`,
+		company:      `UPDATE {claims} SET alone = false WHERE token = ?`,
 		archive:      `INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, ?, {now} FROM {entries} WHERE id IN {list}`,
 		drop:         `DELETE FROM {entries} WHERE id IN {list}`,
 		keep:         `UPDATE {entries} SET processed_at = {now}, retry_at = NULL, updated_at = {now} WHERE id IN {list}`,
@@ -79,7 +80,7 @@ func jsonQueries() queries {
 
 // expand fills in what differs.
 func (q *queries) expand(r *strings.Replacer) {
-	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.archive, &q.drop, &q.keep,
+	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.archive, &q.drop, &q.keep,
 		&q.deleteClaims, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind} {
 		*text = r.Replace(*text)
 	}

@@ -28,6 +28,7 @@ func postgresQueries() queries {
 			WHERE id NOT IN (SELECT unnest(ids) FROM {claims}) HAVING count(*) > 0
 			RETURNING token, claimed_at, ids::text`,
 		setClaim: `UPDATE {claims} SET ids = $2::bigint[] WHERE token = $1`,
+		company:  `UPDATE {claims} SET alone = false WHERE token = $1`,
 		finish:   fence,
 		fail:     fail,
 		archive: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]) RETURNING *),

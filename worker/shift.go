@@ -2,37 +2,38 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// finishTimeout bounds one try to make a group durable.
-const finishTimeout = 10 * time.Second
-
-// stubborn is how long callbacks may ignore that their context is cancelled.
-const stubborn = 2 * time.Second
+const (
+	finishTimeout = 10 * time.Second // of one try to make a group durable
+	stubborn      = 2 * time.Second  // how long callbacks may ignore that their context is cancelled
+)
 
 // shift is one run of a worker.
 type shift struct {
 	*Worker
-	work   context.Context // of callbacks; cancelled when the drain takes too long
-	cancel context.CancelCauseFunc
-	size   int // of the next batch, if it is adaptive
+	work     context.Context // of callbacks; cancelled when the drain takes too long
+	cancel   context.CancelCauseFunc
+	queue    *queue
+	finisher *finisher
 }
 
 func newShift(w *Worker) *shift {
-	s := &shift{Worker: w, size: 100}
+	s := &shift{Worker: w, queue: newQueue(w.Threads)}
 	s.work, s.cancel = context.WithCancelCause(context.Background())
+	s.finisher = newFinisher(s)
 	return s
 }
 
-// run claims and works until ctx is done, then drains.
+// run claims and works until ctx is done, then drains. It returns how many
+// entries it gave back.
 func (s *shift) run(ctx context.Context) (released int, err error) {
 	defer s.cancel(nil)
 	drained := context.AfterFunc(ctx, func() {
@@ -46,176 +47,123 @@ func (s *shift) run(ctx context.Context) (released int, err error) {
 		}
 	})
 	defer drained()
+	for range s.Threads {
+		go s.execute()
+	}
+	s.claim(ctx)
+	return s.drain()
+}
+
+// execute runs entries until the queue is closed.
+func (s *shift) execute() {
+	for {
+		b, e := s.queue.take()
+		if b == nil {
+			return
+		}
+		begun := time.Now()
+		failpoint.Hit("callback.before")
+		outcome := b.run.Process(b.work, e)
+		failpoint.Hit("callback.after")
+		s.queue.done(b, time.Since(begun))
+		s.finisher.add(b, outcome)
+	}
+}
+
+// claim feeds the executors until ctx is done.
+func (s *shift) claim(ctx context.Context) {
 	wake, stop := s.plugin.Wakes()
 	defer stop()
 	failures := 0
-	for ctx.Err() == nil {
-		size := s.BatchSize
-		if size == 0 {
-			size = s.size
+	for {
+		n := s.queue.wait(ctx)
+		if n == 0 {
+			return
+		}
+		if s.BatchSize > 0 {
+			n = s.BatchSize
 		}
 		begun := time.Now()
-		claim, err := s.Processor.Claim(ctx, size)
+		claim, err := s.Processor.Claim(ctx, n)
 		switch {
 		case err != nil && ctx.Err() != nil:
 		case err != nil:
 			failures++
 			s.trouble("claim", err)
-			s.pause(ctx, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
+			pause(ctx, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
 		case claim == nil:
 			failures = 0
-			s.pause(ctx, wake, s.PollInterval*time.Duration(s.IdleMultiplier))
+			pause(ctx, wake, s.PollInterval*time.Duration(s.IdleMultiplier))
 		default:
 			failures = 0
 			s.plugin.Monitor().Publish(&reliable.BatchClaimed{Worker: s.id, Token: claim.Token(), Entries: len(claim.Entries()), Took: time.Since(begun)})
-			n, err := s.batch(ctx, claim)
-			released += n
-			if err != nil {
-				return released, err
-			}
-			s.adapt(len(claim.Entries()), size, time.Since(begun))
+			s.begin(claim)
 		}
 	}
-	return released, nil
 }
 
-// adapt aims at batches that take a quarter of a second.
-func (s *shift) adapt(n, asked int, took time.Duration) {
-	if n < asked {
-		return
+// begin hands a claim to the executors.
+func (s *shift) begin(claim processors.Claim) {
+	entries := claim.Entries()
+	b := &batch{Claim: claim, entries: entries, owing: len(entries), open: len(entries), over: make(chan struct{})}
+	b.run = s.plugin.NewBatch(s.DB, entries, claim.Token(), claim.At())
+	b.run.Timeout = s.CallbackTimeout
+	b.work, b.cancel = context.WithCancelCause(s.work)
+	go func() {
+		defer b.cancel(nil)
+		select {
+		case <-claim.Lost():
+			s.finisher.lose(b)
+		case <-b.over:
+		case <-s.finisher.done:
+		}
+	}()
+	s.queue.put(b)
+}
+
+// drain lets running callbacks end, makes what they came to durable, and gives
+// the rest back.
+func (s *shift) drain() (released int, err error) {
+	rest := s.queue.close()
+	select {
+	case <-s.queue.ended:
+	case <-s.work.Done():
+		timer := time.NewTimer(stubborn)
+		defer timer.Stop()
+		select {
+		case <-s.queue.ended:
+		case <-timer.C:
+			err = fmt.Errorf("worker: %d callbacks ignore that their context is cancelled; end the process", s.queue.busy())
+		}
 	}
-	if took < 250*time.Millisecond {
-		s.size = min(s.size*2, MaxBatchSize)
-	} else if took > 500*time.Millisecond {
-		s.size = max(s.size/2, s.Threads, 1)
+	s.finisher.end()
+	for _, b := range rest {
+		if s.finisher.isLost(b) || s.queue.runs(b) {
+			continue // another worker's; or a rescuer's, once this one is gone
+		}
+		if err := bounded(b.Release); err != nil {
+			s.trouble("release", err)
+			continue
+		}
+		released += s.queue.drop(b)
 	}
+	return released, err
+}
+
+// bounded runs a step of the finish with a context of its own.
+func bounded(step func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
+	defer cancel()
+	return step(ctx)
 }
 
 // pause waits for d, give or take a tenth, a wake, or the end.
-func (s *shift) pause(ctx context.Context, wake <-chan struct{}, d time.Duration) {
+func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d - d/10 + rand.N(d/5+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-wake:
 	case <-ctx.Done():
-	}
-}
-
-// batch works on one claim and returns how many entries it gave back.
-func (s *shift) batch(ctx context.Context, claim processors.Claim) (released int, err error) {
-	work, cancel := context.WithCancelCause(s.work)
-	defer cancel(nil)
-	entries := claim.Entries()
-	b := s.plugin.NewBatch(s.DB, entries, claim.Token(), claim.At())
-	b.Timeout = s.CallbackTimeout
-	g := newGroup(s, claim)
-	over := make(chan struct{})
-	go func() {
-		select {
-		case <-claim.Lost():
-			cancel(reliable.ErrLeaseLost)
-			g.lose()
-		case <-over:
-		}
-	}()
-
-	var mu sync.Mutex
-	next := 0
-	running := make(map[int64]*reliable.OutboxEntry)
-	take := func(ended *reliable.OutboxEntry) *reliable.OutboxEntry {
-		mu.Lock()
-		defer mu.Unlock()
-		if ended != nil {
-			delete(running, ended.ID)
-		}
-		if next == len(entries) || ctx.Err() != nil || work.Err() != nil {
-			return nil
-		}
-		e := entries[next]
-		next++
-		running[e.ID] = e
-		return e
-	}
-	var executors sync.WaitGroup
-	for range min(s.Threads, len(entries)) {
-		executors.Go(func() {
-			for e := take(nil); e != nil; e = take(e) {
-				g.add(b.Process(work, e))
-			}
-		})
-	}
-	ended := make(chan struct{})
-	go func() { executors.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-afterDone(s.work, stubborn, ended):
-	}
-	select {
-	case <-ended:
-	default:
-		mu.Lock()
-		left := len(running)
-		mu.Unlock()
-		g.end()
-		close(over)
-		return 0, fmt.Errorf("worker: %d callbacks ignore that their context is cancelled; end the process", left)
-	}
-	g.end()
-	close(over)
-	if rest := len(entries) - next; rest > 0 && !g.isLost() {
-		if err := s.release(claim); err != nil {
-			s.trouble("release", err)
-		} else {
-			released = rest
-		}
-	}
-	return released, nil
-}
-
-// afterDone is closed d after ctx is done, unless ended is closed first.
-func afterDone(ctx context.Context, d time.Duration, ended <-chan struct{}) <-chan struct{} {
-	late := make(chan struct{})
-	go func() {
-		select {
-		case <-ended:
-			return
-		case <-ctx.Done():
-		}
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		select {
-		case <-ended:
-		case <-timer.C:
-			close(late)
-		}
-	}()
-	return late
-}
-
-func (s *shift) release(claim processors.Claim) error {
-	ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
-	defer cancel()
-	return claim.Release(ctx)
-}
-
-// finish makes a group durable. It tries until the outcome is known: done, or
-// the lease lost.
-func (s *shift) finish(claim processors.Claim, outcomes []reliable.Outcome) error {
-	for attempt := 0; ; attempt++ {
-		ctx, cancel := context.WithTimeout(context.Background(), finishTimeout)
-		err := claim.Finish(ctx, outcomes)
-		cancel()
-		if err == nil || errors.Is(err, reliable.ErrLeaseLost) {
-			return err
-		}
-		s.trouble("finish", err)
-		timer := time.NewTimer(min(10*time.Millisecond<<min(attempt, 8), time.Second))
-		select {
-		case <-timer.C:
-		case <-claim.Lost():
-			timer.Stop()
-			return reliable.ErrLeaseLost
-		}
 	}
 }

@@ -80,7 +80,7 @@ func mysqlDSN(u *url.URL) string {
 	if password, ok := u.User.Password(); ok {
 		user += ":" + password
 	}
-	return fmt.Sprintf("%s@tcp(%s)%s?parseTime=true&loc=UTC&charset=utf8mb4&time_zone=%%27%%2B00%%3A00%%27", user, u.Host, "/"+strings.TrimPrefix(u.Path, "/"))
+	return fmt.Sprintf("%s@tcp(%s)%s?parseTime=true&loc=UTC&charset=utf8mb4&tx_isolation=%%27READ-COMMITTED%%27&time_zone=%%27%%2B00%%3A00%%27", user, u.Host, "/"+strings.TrimPrefix(u.Path, "/"))
 }
 
 // place is a database of the demo's own: a schema on PostgreSQL, a database on

@@ -1,0 +1,131 @@
+package processors
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// register makes a row in outbox_workers, under a new id.
+func (p *NonOrdered) register(ctx context.Context, s *session) error {
+	id := fmt.Sprintf("%s-%08x", p.site.Worker, rand.Uint32())
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	sent := time.Now()
+	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, p.q.register, id, "non_ordered", p.LeaseTTL.Milliseconds(), p.site.Threads, host, os.Getpid())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.worker, p.trusted = id, sent.Add(p.LeaseTTL)
+	return nil
+}
+
+// keep renews the lease and takes over from dead workers until ctx is done.
+func (p *NonOrdered) keep(ctx context.Context, s *session) {
+	third := p.LeaseTTL / 3
+	hourly := time.Now().Add(time.Hour)
+	minutely := time.Now().Add(time.Minute)
+	for {
+		pause := time.NewTimer(third - third/10 + rand.N(third/5))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		failpoint.Hit("heartbeat.before")
+		if err := p.beat(ctx, s); err != nil {
+			p.trouble("heartbeat", err)
+		}
+		if p.expired() {
+			p.lose()
+			if err := p.register(ctx, s); err != nil {
+				p.trouble("register", err)
+			}
+		}
+		if err := p.rescue(ctx, s); err != nil {
+			p.trouble("rescue", err)
+		}
+		if now := time.Now(); now.After(minutely) {
+			minutely = now.Add(time.Minute)
+			p.countOrphans(ctx, s)
+		}
+		if now := time.Now(); now.After(hourly) {
+			hourly = now.Add(time.Hour)
+			if err := p.partitions(ctx, s); err != nil {
+				p.trouble("partitions", err)
+			}
+		}
+	}
+}
+
+// beat renews the lease and sweeps away emptied claims.
+func (p *NonOrdered) beat(ctx context.Context, s *session) error {
+	sent := time.Now()
+	var alive int64
+	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, p.q.beat, p.id())
+		if err != nil {
+			return err
+		}
+		alive, err = result.RowsAffected()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	if alive > 0 {
+		p.trusted = sent.Add(p.LeaseTTL)
+	} else {
+		p.trusted = time.Time{} // somebody took us for dead
+	}
+	p.mu.Unlock()
+	p.site.Plugin.Monitor().Publish(&reliable.HeartbeatSent{Worker: p.site.Worker, Took: time.Since(sent)})
+	if spent := p.takeSpent(); len(spent) > 0 {
+		return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, spent))
+			return err
+		})
+	}
+	return nil
+}
+
+// expired reports whether the lease can't be trusted any more.
+func (p *NonOrdered) expired() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !time.Now().Before(p.trusted)
+}
+
+// lose gives up every claim: they are, or will be, another worker's.
+func (p *NonOrdered) lose() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for token, c := range p.claims {
+		close(c.lost)
+		p.forget(token)
+	}
+}
+
+// takeSpent returns the tokens of emptied claims, and forgets them.
+func (p *NonOrdered) takeSpent() []int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	spent := p.spent
+	p.spent = nil
+	return spent
+}

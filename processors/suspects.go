@@ -1,0 +1,104 @@
+package processors
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// A worker that dies leaves entries of which one may have killed it. They are
+// suspects, and run one at a time with nothing else in the process: what kills
+// a worker then is known, and only that is counted.
+
+// defaultPatience is how long a suspect waits for other entries, or they for
+// it: longer than callbacks may usually take. After that it runs in company,
+// and a crash is nobody's.
+const defaultPatience = 2 * time.Minute
+
+// errCompany says that a suspect is due, but that other entries run.
+var errCompany = errors.New("processors: a suspect must run alone")
+
+// findSuspect locks a suspect that is due.
+func (p *NonOrdered) findSuspect(ctx context.Context, tx *sql.Tx) ([]candidate, error) {
+	found, err := p.scan(ctx, tx, p.q.retries, true, 1)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	if p.held() > 0 && time.Now().After(p.crowdedTo) {
+		return nil, errCompany
+	}
+	p.wasSuspect = true
+	return found, nil
+}
+
+// makeRoom waits until nothing is held, so that a suspect can run alone.
+func (p *NonOrdered) makeRoom(ctx context.Context) error {
+	empty, err := p.until(ctx, func() bool { return len(p.claims) == 0 })
+	if err == nil && !empty {
+		p.crowdedTo = time.Now().Add(10 * p.patience)
+	}
+	return err
+}
+
+// leaveAlone waits until a suspect that runs alone is finished. If that takes
+// too long, it gets company.
+func (p *NonOrdered) leaveAlone(ctx context.Context) error {
+	c := p.lone
+	if c == nil {
+		return nil
+	}
+	finished, err := p.until(ctx, func() bool { return p.claims[c.token] == nil })
+	if err != nil {
+		return err
+	}
+	if !finished {
+		err = p.claimer.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, p.q.company, c.token)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	p.lone = nil
+	return nil
+}
+
+// until waits until ok holds, but not longer than p.patience. It reports
+// whether ok holds, which it calls under the mutex.
+func (p *NonOrdered) until(ctx context.Context, ok func() bool) (bool, error) {
+	patience := time.NewTimer(p.patience)
+	defer patience.Stop()
+	for {
+		p.mu.Lock()
+		holds := ok()
+		p.mu.Unlock()
+		if holds {
+			return true, nil
+		}
+		select {
+		case <-p.settled:
+		case <-patience.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// held returns how many claims are not finished.
+func (p *NonOrdered) held() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.claims)
+}
+
+// forget drops a claim that is finished, released or lost, under the mutex.
+func (p *NonOrdered) forget(token int64) {
+	delete(p.claims, token)
+	select {
+	case p.settled <- struct{}{}:
+	default:
+	}
+}

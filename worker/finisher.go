@@ -1,0 +1,208 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// finisher gathers outcomes and makes them durable together.
+type finisher struct {
+	shift *shift
+
+	mu      sync.Mutex
+	space   *sync.Cond // fewer than two groups wait
+	waiting []settled
+	flying  int // outcomes on their way to the database
+	closed  bool
+
+	kick chan struct{} // something to write, a full group, a whole claim, or the end
+	done chan struct{}
+}
+
+// settled is what became of one entry.
+type settled struct {
+	batch   *batch
+	outcome reliable.Outcome
+}
+
+func newFinisher(s *shift) *finisher {
+	f := &finisher{shift: s, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	f.space = sync.NewCond(&f.mu)
+	go f.run()
+	return f
+}
+
+// add hands an outcome over. It waits while two groups are not durable.
+func (f *finisher) add(b *batch, o reliable.Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return // of a callback that was left behind
+	}
+	f.waiting = append(f.waiting, settled{b, o})
+	b.owing--
+	if len(f.waiting) == 1 || f.full(b) {
+		f.wake()
+	}
+	for len(f.waiting)+f.flying >= 2*f.shift.FinishGroup && !f.closed {
+		f.space.Wait()
+	}
+}
+
+// full reports whether what waits should not wait any longer: there is a whole
+// group, or all of b.
+func (f *finisher) full(b *batch) bool {
+	return len(f.waiting) >= f.shift.FinishGroup || b.owing == 0
+}
+
+func (f *finisher) wake() {
+	select {
+	case f.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run writes what waits when there is enough of it, or after FinishDelay.
+func (f *finisher) run() {
+	defer close(f.done)
+	for range f.kick {
+		if f.lingers() {
+			timer := time.NewTimer(f.shift.FinishDelay)
+			select {
+			case <-timer.C:
+			case <-f.kick:
+				timer.Stop()
+			}
+		}
+		if f.flush() {
+			return
+		}
+	}
+}
+
+// lingers reports whether a group should grow before it is written.
+func (f *finisher) lingers() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || len(f.waiting) == 0 {
+		return false
+	}
+	return !f.full(f.waiting[len(f.waiting)-1].batch)
+}
+
+// flush makes what waits durable, claim by claim. It reports the end.
+func (f *finisher) flush() (last bool) {
+	f.mu.Lock()
+	group := f.waiting
+	f.waiting, f.flying = nil, len(group)
+	f.mu.Unlock()
+	var order []*batch
+	outcomes := make(map[*batch][]reliable.Outcome, 2)
+	for _, s := range group {
+		if outcomes[s.batch] == nil {
+			order = append(order, s.batch)
+		}
+		outcomes[s.batch] = append(outcomes[s.batch], s.outcome)
+	}
+	for _, b := range order {
+		f.write(b, outcomes[b])
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.flying = 0
+	f.space.Broadcast()
+	if len(f.waiting) > 0 {
+		f.wake()
+		return false
+	}
+	return f.closed
+}
+
+// write makes outcomes of one claim durable, then tells the monitor. If the
+// lease is lost, another worker runs the entries again.
+func (f *finisher) write(b *batch, outcomes []reliable.Outcome) {
+	if !f.isLost(b) {
+		if err := f.shift.finish(b, outcomes); errors.Is(err, reliable.ErrLeaseLost) {
+			f.lose(b)
+		} else {
+			f.publish(outcomes)
+		}
+	}
+	f.settle(b, len(outcomes))
+}
+
+func (f *finisher) publish(outcomes []reliable.Outcome) {
+	monitor := f.shift.plugin.Monitor()
+	if !monitor.Active() {
+		return
+	}
+	for i := range outcomes {
+		for _, e := range outcomes[i].Events() {
+			monitor.Publish(e)
+		}
+	}
+}
+
+// settle notes that n entries of b need nothing more.
+func (f *finisher) settle(b *batch, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b.open -= n; b.open == 0 && n > 0 {
+		close(b.over)
+	}
+}
+
+// lose gives up what is not durable of b.
+func (f *finisher) lose(b *batch) {
+	b.cancel(reliable.ErrLeaseLost)
+	dropped := f.shift.queue.drop(b)
+	f.mu.Lock()
+	first, open := !b.lost, b.open
+	b.lost = true
+	b.owing -= dropped
+	f.mu.Unlock()
+	if first {
+		f.shift.plugin.Monitor().Publish(&reliable.LeaseLost{Worker: f.shift.id, Token: b.Token(), Entries: open})
+	}
+	f.settle(b, dropped)
+}
+
+func (f *finisher) isLost(b *batch) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return b.lost
+}
+
+// end writes what waits and ends the goroutine.
+func (f *finisher) end() {
+	f.mu.Lock()
+	f.closed = true
+	f.space.Broadcast()
+	f.wake()
+	f.mu.Unlock()
+	<-f.done
+}
+
+// finish makes outcomes durable. It tries until it is known what became of
+// them: written, or the lease lost.
+func (s *shift) finish(claim processors.Claim, outcomes []reliable.Outcome) error {
+	for attempt := 0; ; attempt++ {
+		err := bounded(func(ctx context.Context) error { return claim.Finish(ctx, outcomes) })
+		if err == nil || errors.Is(err, reliable.ErrLeaseLost) {
+			return err
+		}
+		s.trouble("finish", err)
+		timer := time.NewTimer(min(10*time.Millisecond<<min(attempt, 8), time.Second))
+		select {
+		case <-timer.C:
+		case <-claim.Lost():
+			timer.Stop()
+			return reliable.ErrLeaseLost
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+const (
+	batchTime = 250 * time.Millisecond // a claim takes what is done in this time
+	leadTime  = 100 * time.Millisecond // the next claim begins when this much work is left
+	memory    = 32                     // entries whose average says how long one takes
+)
+
+// batch is one claim in work.
+type batch struct {
+	processors.Claim
+	run    *reliable.Batch
+	work   context.Context // of its callbacks
+	cancel context.CancelCauseFunc
+	over   chan struct{} // closed when every entry is settled
+
+	entries []*reliable.OutboxEntry // not started; guarded by the queue's mutex
+	running int                     // guarded by the queue's mutex
+	owing   int                     // without an outcome; guarded by the finisher's mutex
+	open    int                     // without a durable one; guarded by the finisher's mutex
+	lost    bool                    // guarded by the finisher's mutex
+}
+
+// queue hands the entries of claims to the executors, in the order of the
+// claims, and tells the claimer when it runs low.
+type queue struct {
+	threads int
+	ended   chan struct{} // closed when the last executor has ended
+
+	mu      sync.Mutex
+	more    *sync.Cond // there are batches, or the queue is closed
+	low     chan struct{}
+	batches []*batch // with entries that are not started
+	left    int      // how many such entries
+	idle    int      // executors that wait
+	alive   int      // executors
+	closed  bool
+	mean    time.Duration // what an entry takes, lately; 0 is not known
+}
+
+func newQueue(threads int) *queue {
+	q := &queue{threads: threads, alive: threads, ended: make(chan struct{}), low: make(chan struct{}, 1)}
+	q.more = sync.NewCond(&q.mu)
+	return q
+}
+
+// put adds a claim's entries.
+func (q *queue) put(b *batch) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.batches = append(q.batches, b)
+	q.left += len(b.entries)
+	q.more.Broadcast()
+}
+
+// take returns the next entry to run. It waits for one; a nil batch is the end
+// for this executor.
+func (q *queue) take() (*batch, *reliable.OutboxEntry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if len(q.batches) > 0 && !q.closed {
+			b := q.batches[0]
+			e := b.entries[0]
+			if b.entries = b.entries[1:]; len(b.entries) == 0 {
+				q.batches = q.batches[1:]
+			}
+			b.running++
+			q.left--
+			q.signal()
+			return b, e
+		}
+		if q.closed {
+			if q.alive--; q.alive == 0 {
+				close(q.ended)
+			}
+			return nil, nil
+		}
+		q.idle++
+		q.signal()
+		q.more.Wait()
+		q.idle--
+	}
+}
+
+// done notes that an entry of b was run.
+func (q *queue) done(b *batch, took time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b.running--
+	if q.mean == 0 {
+		q.mean = took
+	}
+	q.mean = max(q.mean+(took-q.mean)/memory, 1)
+}
+
+// drop takes out what was not started of b and returns how many entries that
+// is.
+func (q *queue) drop(b *batch) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(b.entries)
+	b.entries = nil
+	q.left -= n
+	q.batches = slices.DeleteFunc(q.batches, func(other *batch) bool { return other == b })
+	q.signal()
+	return n
+}
+
+// signal wakes the claimer if it is time to claim.
+func (q *queue) signal() {
+	if q.want() > 0 {
+		select {
+		case q.low <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// want returns how many entries to claim now; 0 is none. Fast work is claimed
+// ahead, slow work only for executors that wait: another worker may have some.
+func (q *queue) want() int {
+	in := func(d time.Duration) int {
+		if q.mean == 0 {
+			return q.threads
+		}
+		return int(min(d*time.Duration(q.threads)/q.mean, MaxBatchSize))
+	}
+	switch {
+	case q.closed, q.left > 0 && (len(q.batches) > 1 || q.left >= in(leadTime)), q.left == 0 && q.idle == 0 && q.mean > leadTime:
+		return 0
+	}
+	return max(in(batchTime), q.idle, 1)
+}
+
+// wait returns how many entries to claim as soon as it is time to, or 0 when
+// ctx is done.
+func (q *queue) wait(ctx context.Context) int {
+	for ctx.Err() == nil {
+		q.mu.Lock()
+		n := q.want()
+		q.mu.Unlock()
+		if n > 0 {
+			return n
+		}
+		select {
+		case <-q.low:
+		case <-ctx.Done():
+		}
+	}
+	return 0
+}
+
+// close lets the executors end. It returns the batches with entries that were
+// not started.
+func (q *queue) close() []*batch {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.more.Broadcast()
+	return slices.Clone(q.batches)
+}
+
+// busy returns how many executors have not ended.
+func (q *queue) busy() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.alive
+}
+
+// runs reports whether an entry of b runs.
+func (q *queue) runs(b *batch) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return b.running > 0
+}
