@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 )
 
@@ -53,7 +55,11 @@ func (s *Shop) visit(ctx context.Context) error {
 		{"try a voucher", s.tryVoucher}, {"return goods", returnGoods}, {"leave", leave},
 	}
 	for _, step := range steps {
-		if err := step.do(db, c); err != nil {
+		err := step.do(db, c)
+		for tries := 1; deadlock(err) && tries < 10; tries++ {
+			err = step.do(db, c) // every step is one transaction, and it was rolled back
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
 		if err := pause(ctx, s.pace); err != nil {
@@ -154,4 +160,12 @@ func unlessChangedMind(err error) error {
 		return nil
 	}
 	return err
+}
+
+// deadlock reports whether the database chose a transaction as the victim of a
+// deadlock.
+func deadlock(err error) bool {
+	var maria *mysql.MySQLError
+	var postgres *pgconn.PgError
+	return errors.As(err, &maria) && maria.Number == 1213 || errors.As(err, &postgres) && postgres.Code == "40P01"
 }
