@@ -1,6 +1,8 @@
-.PHONY: help demo test race verify tidy fuzz
+.PHONY: help demo test race lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
+LINTER_VERSION = v2.15.0
+LINTER = .bin/golangci-lint-$(LINTER_VERSION)
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,12 +19,21 @@ race: ## run all tests with the race detector
 fuzz: ## fuzz each decoder for FUZZTIME
 	go test ./internal/codec -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
 
-tidy: ## tidy go.mod and format
-	go mod tidy
-	gofmt -w .
+lint: $(LINTER) ## run the linters that .golangci.yml names
+	$(LINTER) run ./...
 
-verify: ## check modules, formatting and vet
+$(LINTER):
+	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
+	mv .bin/golangci-lint $@
+
+bench: ## drain a backlog beside River, on PostgreSQL
+	cd bench && go run .
+
+tidy: $(LINTER) ## tidy go.mod and format
+	go mod tidy
+	$(LINTER) fmt ./...
+
+verify: ## check modules and vet
 	go mod verify
 	go mod tidy -diff
-	test -z "$$(gofmt -l .)"
 	go vet ./...

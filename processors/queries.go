@@ -52,8 +52,10 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	default:
 		q = sqliteQueries()
 	}
-	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.countKind} {
+	for _, text := range []*string{
+		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
+		&q.fail, &q.deleteClaims, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.countKind,
+	} {
 		*text = names.Replace(*text)
 	}
 	return q

@@ -80,8 +80,10 @@ func jsonQueries() queries {
 
 // expand fills in what differs.
 func (q *queries) expand(r *strings.Replacer) {
-	for _, text := range []*string{&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.archive, &q.drop, &q.keep,
-		&q.deleteClaims, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind} {
+	for _, text := range []*string{
+		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.archive, &q.drop, &q.keep,
+		&q.deleteClaims, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind,
+	} {
 		*text = r.Replace(*text)
 	}
 }

@@ -1,11 +1,10 @@
 package reliable
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"time"
-
-	"crypto/sha256"
 )
 
 // ContextModel is the context of the entries that the plugin captures from

@@ -111,7 +111,8 @@ type HeartbeatSent struct {
 	Took   time.Duration
 }
 
-// The stable names. Those of the Ruby gem are kept where the event is the same.
+// Name implements [Event] with the stable names. Those of the Ruby gem are kept
+// where the event is the same.
 func (*Started) Name() string        { return "started" }
 func (*ShuttingDown) Name() string   { return "shutting_down" }
 func (*Stopped) Name() string        { return "stopped" }

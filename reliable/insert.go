@@ -32,10 +32,7 @@ type row struct {
 }
 
 // columns are those that insert writes; the database fills the others.
-var columns = strings.Join([]string{
-	"kind", "owed", "context", "resource_class", "resource_id", "event_name", "causality_key", "lane",
-	"changeset", "arguments", "headers", "retry_at",
-}, ", ")
+const columns = "kind, owed, context, resource_class, resource_id, event_name, causality_key, lane, changeset, arguments, headers, retry_at"
 
 // values returns the row's values in the order of columns.
 func (r *row) values(dialect string) ([]any, error) {

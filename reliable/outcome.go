@@ -67,11 +67,12 @@ func (o *Outcome) Events() []Event {
 			events = append(events, &EntryFailed{Entry: o.Entry, Callback: r.Callback, Attempt: r.Attempt, Err: r.Err, RetryAt: r.RetryAt, Took: r.Took})
 		}
 	}
-	switch {
-	case o.State == StateDone:
+	switch o.State {
+	case StateDone:
 		events = append(events, &EntryProcessed{Entry: o.Entry, Results: o.Results})
-	case o.State == StateDead:
+	case StateDead:
 		events = append(events, &EntryDied{Entry: o.Entry, ErrorClass: o.ErrorClass, ErrorMessage: o.ErrorMessage})
+	case StateRetry:
 	}
 	return events
 }

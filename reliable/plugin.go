@@ -1,3 +1,10 @@
+// Package reliable runs callbacks after a commit of GORM: reliably, though the
+// process may die right after it.
+//
+// A [Registry] says which callbacks the changes of which models owe. The
+// [Plugin] records each change in the outbox, in the change's own transaction.
+// A worker (package worker) reads the outbox and runs what is owed, at least
+// once, as a [Batch].
 package reliable
 
 import (

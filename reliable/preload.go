@@ -56,7 +56,7 @@ func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
 func (p *preload) row(ctx context.Context, db *gorm.DB, e *OutboxEntry) (*work, reflect.Value, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	mine := p.watch.decode(e)
+	mine := p.watch.decode(ctx, e)
 	mine.taken = true
 	if mine.err != nil {
 		return nil, reflect.Value{}, fmt.Errorf("entry %d: %w", e.ID, mine.err)
@@ -85,13 +85,13 @@ func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
 	keys := []reflect.Value{mine.key}
 	seen := map[string]bool{mine.identity: true}
 	for _, e := range p.entries {
-		if k := p.watch.decode(e); k.err == nil && !k.taken && k.wanted(e) && !seen[k.identity] {
+		if k := p.watch.decode(ctx, e); k.err == nil && !k.taken && k.wanted(e) && !seen[k.identity] {
 			seen[k.identity] = true
 			keys = append(keys, k.key)
 		}
 	}
 	slice := reflect.New(reflect.SliceOf(reflect.PointerTo(p.watch.typ)))
-	query := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Unscoped().Clauses(writer{}, p.watch.keysIn(keys))
+	query := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Unscoped().Clauses(writer{}, p.watch.keysIn(ctx, keys))
 	if p.watch.load != nil {
 		query = p.watch.load(query)
 	}
@@ -100,7 +100,7 @@ func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
 	}
 	for i := range slice.Elem().Len() {
 		row := slice.Elem().Index(i)
-		id, err := p.watch.identity(row)
+		id, err := p.watch.identity(ctx, row)
 		if err != nil {
 			p.err = err
 			return
@@ -110,13 +110,13 @@ func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
 }
 
 // keysIn returns the condition that selects the rows with the keys.
-func (w *watch) keysIn(keys []reflect.Value) clause.Expression {
+func (w *watch) keysIn(ctx context.Context, keys []reflect.Value) clause.Expression {
 	fields := w.schema.PrimaryFields
 	values := make([]any, len(keys))
 	for i, key := range keys {
 		parts := make([]any, len(fields))
 		for j, field := range fields {
-			parts[j], _ = field.ValueOf(context.Background(), key.Elem())
+			parts[j], _ = field.ValueOf(ctx, key.Elem())
 		}
 		if values[i] = parts; len(fields) == 1 {
 			values[i] = parts[0]
@@ -133,7 +133,7 @@ func (w *watch) keysIn(keys []reflect.Value) clause.Expression {
 }
 
 // decode reads an entry's changeset, once.
-func (w *watch) decode(e *OutboxEntry) *work {
+func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 	if k, ok := e.work.(*work); ok {
 		return k
 	}
@@ -150,19 +150,19 @@ func (w *watch) decode(e *OutboxEntry) *work {
 			k.err = fmt.Errorf("column changeset: key has no %s", field.DBName)
 			return k
 		}
-		if k.err = field.Set(context.Background(), k.key.Elem(), value); k.err != nil {
+		if k.err = field.Set(ctx, k.key.Elem(), value); k.err != nil {
 			return k
 		}
 	}
-	k.identity, k.err = w.identity(k.key)
+	k.identity, k.err = w.identity(ctx, k.key)
 	return k
 }
 
 // identity names a row by its primary key, for comparison within a process.
-func (w *watch) identity(model reflect.Value) (string, error) {
+func (w *watch) identity(ctx context.Context, model reflect.Value) (string, error) {
 	parts := make([]any, len(w.schema.PrimaryFields))
 	for i, field := range w.schema.PrimaryFields {
-		parts[i], _ = field.ValueOf(context.Background(), model.Elem())
+		parts[i], _ = field.ValueOf(ctx, model.Elem())
 	}
 	id, err := json.Marshal(parts)
 	return string(id), err

@@ -127,7 +127,7 @@ func (r recorder) causalityKey(ctx context.Context, w *watch, view *view, captur
 	if values == nil {
 		values = captured.Old
 	}
-	model, err := view.model(values)
+	model, err := view.model(ctx, values)
 	if err != nil {
 		return "", err
 	}
@@ -221,13 +221,13 @@ func (w *watch) view(columns []string) *view {
 }
 
 // model returns a new *T with the values.
-func (v *view) model(values []any) (reflect.Value, error) {
+func (v *view) model(ctx context.Context, values []any) (reflect.Value, error) {
 	model := reflect.New(v.watch.typ)
 	for i, field := range v.fields {
 		if field == nil {
 			continue
 		}
-		if err := field.Set(context.Background(), model.Elem(), values[i]); err != nil {
+		if err := field.Set(ctx, model.Elem(), values[i]); err != nil {
 			return model, fmt.Errorf("field %s: %w", field.Name, err)
 		}
 	}

@@ -57,8 +57,10 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 	case *LeaseLost:
 		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.Int64("token", e.Token), slog.Int("entries", e.Entries)}
 	case *OrphansFound:
-		return slog.LevelWarn, []slog.Attr{slog.String("context", e.Context), slog.String(LogKeyModel, e.ResourceClass),
-			slog.String(LogKeyEvent, e.EventName), slog.Any("owed", e.Owed), slog.Int("entries", e.Entries)}
+		return slog.LevelWarn, []slog.Attr{
+			slog.String("context", e.Context), slog.String(LogKeyModel, e.ResourceClass),
+			slog.String(LogKeyEvent, e.EventName), slog.Any("owed", e.Owed), slog.Int("entries", e.Entries),
+		}
 	case *ErrorOccurred:
 		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.String("step", e.Step), slog.Any(LogKeyError, e.Err)}
 	case *HeartbeatSent:

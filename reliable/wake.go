@@ -5,16 +5,19 @@ import (
 	"time"
 )
 
-// hintDelays is when to look for entries recorded in a transaction of the
-// user's, whose commit nobody reports.
-var hintDelays = [...]time.Duration{2 * time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond, 250 * time.Millisecond}
+// When to look for entries recorded in a transaction of the user's, whose
+// commit nobody reports: soon, and each time five times later.
+const (
+	firstHint = 2 * time.Millisecond
+	lastHint  = 250 * time.Millisecond
+)
 
 // wakes tells the workers of this process that entries may be due.
 type wakes struct {
 	mu        sync.Mutex
 	listeners map[chan struct{}]bool
 	hints     *time.Timer
-	step      int
+	gap       time.Duration // before the hint that is to come; 0 if none is
 }
 
 // Wakes returns a channel that gets a value soon after a commit of entries in
@@ -36,6 +39,7 @@ func (p *Plugin) Wakes() (wake <-chan struct{}, stop func()) {
 		delete(w.listeners, ch)
 		if len(w.listeners) == 0 && w.hints != nil {
 			w.hints.Stop()
+			w.gap = 0
 		}
 	}
 }
@@ -55,11 +59,13 @@ func (w *wakes) soon() {
 	if len(w.listeners) == 0 {
 		return
 	}
-	w.step = 0
-	if w.hints == nil {
-		w.hints = time.AfterFunc(hintDelays[0], w.hint)
-	} else {
-		w.hints.Reset(hintDelays[0])
+	switch {
+	case w.gap == firstHint: // it comes soon enough, also if writes never end
+	case w.hints == nil:
+		w.gap, w.hints = firstHint, time.AfterFunc(firstHint, w.hint)
+	default:
+		w.gap = firstHint
+		w.hints.Reset(firstHint)
 	}
 }
 
@@ -67,9 +73,11 @@ func (w *wakes) hint() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.signal()
-	if w.step++; w.step < len(hintDelays) && len(w.listeners) > 0 {
-		w.hints.Reset(hintDelays[w.step] - hintDelays[w.step-1])
+	if w.gap *= 5; w.gap > lastHint || len(w.listeners) == 0 {
+		w.gap = 0
+		return
 	}
+	w.hints.Reset(w.gap)
 }
 
 func (w *wakes) signal() {

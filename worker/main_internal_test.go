@@ -49,7 +49,7 @@ func TestMainStopsOnSignals(t *testing.T) {
 	var out bytes.Buffer
 	exited := 0
 	p := program{environ: []string{"DATABASE_URL=" + url.URL, "THREADS=3", "LOG_FORMAT=json"}, errors: &out, signals: make(chan os.Signal, 8), exit: func(code int) { exited = code }}
-	code := p.main(func(ctx context.Context, databaseURL string) (*Worker, error) {
+	code := p.main(func(ctx context.Context, _ string) (*Worker, error) {
 		r := new(reliable.Registry)
 		reliable.AfterCreateCommit(r, "x", func(context.Context, reliable.Change[thing]) error { return nil })
 		m := new(reliable.Monitor)

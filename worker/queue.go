@@ -20,7 +20,7 @@ const (
 type batch struct {
 	processors.Claim
 	run    *reliable.Batch
-	work   context.Context // of its callbacks
+	work   context.Context //nolint:containedctx // of its callbacks, which start later
 	cancel context.CancelCauseFunc
 	over   chan struct{} // closed when every entry is settled
 

@@ -19,7 +19,7 @@ const (
 // shift is one run of a worker.
 type shift struct {
 	*Worker
-	work     context.Context // of callbacks; cancelled when the drain takes too long
+	work     context.Context //nolint:containedctx // of callbacks; cancelled when the drain takes too long
 	cancel   context.CancelCauseFunc
 	queue    *queue
 	finisher *finisher
@@ -51,7 +51,7 @@ func (s *shift) run(ctx context.Context) (released int, err error) {
 		go s.execute()
 	}
 	s.claim(ctx)
-	return s.drain()
+	return s.drain() //nolint:contextcheck // ctx is done by now
 }
 
 // execute runs entries until the queue is closed.

@@ -133,11 +133,10 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker: %w", err)
 	case <-ctx.Done():
 		stopKeeping()
-		<-kept
-		return nil
+		return <-kept
 	}
 	monitor.Publish(&reliable.Started{Worker: w.id, Threads: w.Threads, Processor: "non_ordered"})
-	s := newShift(w)
+	s := newShift(w) //nolint:contextcheck // what runs is finished after ctx is done
 	released, err := s.run(ctx)
 	stopKeeping()
 	err = errors.Join(err, <-kept)

@@ -36,7 +36,7 @@ func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
 		return nil, err
 	}
 	registry := chaos.Callbacks(func(_ context.Context, c reliable.Change[chaos.Order], callback string) error {
-		time.Sleep(pace) // also while the worker drains: the callback is no quitter
+		time.Sleep(pace) //nolint:forbidigo // the callback is no quitter: also while the worker drains
 		_, err := fmt.Fprintln(ledger, c.Entry.ID, c.Token, callback, c.Model.ID)
 		return err
 	})

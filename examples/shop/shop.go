@@ -51,8 +51,14 @@ func (s *Shop) visit(ctx context.Context) error {
 		name string
 		do   func(*gorm.DB, *Customer) error
 	}{
-		{"sign up", signUp}, {"fill the basket", fillBasket}, {"change one's mind", s.changeMind}, {"pay", pay}, {"pay again", payAgain},
-		{"try a voucher", s.tryVoucher}, {"return goods", returnGoods}, {"leave", leave},
+		{"sign up", signUp},
+		{"fill the basket", fillBasket},
+		{"change one's mind", s.changeMind},
+		{"pay", pay},
+		{"pay again", payAgain},
+		{"try a voucher", s.tryVoucher},
+		{"return goods", returnGoods},
+		{"leave", leave},
 	}
 	for _, step := range steps {
 		err := step.do(db, c)

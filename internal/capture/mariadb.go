@@ -2,11 +2,8 @@ package capture
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -78,7 +75,7 @@ func (mariadb) update(ctx context.Context, s *statement) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	old, next, tuples, err := s.readOldKeys(ctx, q, keys, moved)
+	old, next, tuples, err := s.readOldKeys(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +144,7 @@ func starReturning(ctx context.Context, s *statement) (*outcome, *table, error) 
 }
 
 // readOldKeys is readOld, with the values of the keys that the rows will have.
-func (s *statement) readOldKeys(ctx context.Context, q query, keys []string, moved bool) (old *table, next []string, tuples [][]any, err error) {
+func (s *statement) readOldKeys(ctx context.Context, q query) (old *table, next []string, tuples [][]any, err error) {
 	t, err := s.read(ctx, q)
 	if err != nil {
 		return nil, nil, nil, err
@@ -264,54 +261,3 @@ func isExpression(value any) bool {
 		return false
 	}
 }
-
-// normalize gives the values the types of their columns: the text protocol
-// delivers text for all but times. Texts are strings, numbers are int64 or
-// float64, where they fit; only what is binary stays []byte.
-func (t *table) normalize() {
-	for i, row := range t.rows {
-		fresh := make([]any, len(row))
-		for j, v := range row {
-			fresh[j] = normal(v, t.types[j].name)
-		}
-		t.rows[i] = fresh
-	}
-}
-
-func normal(v any, column string) any {
-	switch v := v.(type) {
-	case []byte:
-		return typed(v, strings.TrimPrefix(column, "UNSIGNED "))
-	case float32:
-		f, err := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64)
-		if err != nil {
-			return float64(v)
-		}
-		return f
-	case uint64:
-		if int64(v) >= 0 {
-			return int64(v)
-		}
-		return strconv.FormatUint(v, 10)
-	default:
-		return v
-	}
-}
-
-func typed(text []byte, column string) any {
-	switch column {
-	case "TINYINT", "SMALLINT", "MEDIUMINT", "INT", "BIGINT", "YEAR":
-		if n, err := strconv.ParseInt(string(text), 10, 64); err == nil {
-			return n
-		}
-	case "FLOAT", "DOUBLE":
-		if f, err := strconv.ParseFloat(string(text), 64); err == nil {
-			return f
-		}
-	case "BLOB", "TINYBLOB", "MEDIUMBLOB", "LONGBLOB", "BINARY", "VARBINARY", "BIT", "GEOMETRY", "NULL":
-		return text
-	}
-	return string(text)
-}
-
-var _ sql.Result = result{}

@@ -31,7 +31,7 @@ const (
 func (d *postgres) insert(ctx context.Context, s *statement) (*outcome, error) {
 	conflict := s.upsert()
 	if conflict == nil || conflict.DoNothing { // a row that conflicts is not returned
-		return d.plain(ctx, s, func(old, row []any) Row { return Row{New: row} })
+		return d.plain(ctx, s, func(_, row []any) Row { return Row{New: row} })
 	}
 	modern, err := d.modern(ctx, s)
 	if err != nil {
@@ -68,7 +68,7 @@ func (d *postgres) update(ctx context.Context, s *statement) (*outcome, error) {
 
 // remove implements [dialect].
 func (d *postgres) remove(ctx context.Context, s *statement) (*outcome, error) {
-	return d.plain(ctx, s, func(old, row []any) Row { return Row{Old: row} })
+	return d.plain(ctx, s, func(_, row []any) Row { return Row{Old: row} })
 }
 
 // plain returns the statement's rows as they are.

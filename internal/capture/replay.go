@@ -13,7 +13,7 @@ import (
 // driver. Closing the rows frees all that they hold.
 func (t *table) replay() (*sql.Rows, error) {
 	db := sql.OpenDB(&replayer{t})
-	rows, err := db.QueryContext(context.Background(), "") //nolint:contextcheck // nothing to wait for
+	rows, err := db.QueryContext(context.Background(), "") // nothing to wait for
 	_ = db.Close()                                         // the rows keep their connection until they are closed
 	return rows, err
 }

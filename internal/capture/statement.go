@@ -198,9 +198,9 @@ func (s *statement) extend(q query, write func(w *gorm.Statement)) (query, error
 	w.SQL.Reset()
 	w.SQL.WriteString(q.sql)
 	w.Vars = append(make([]any, 0, len(q.vars)+8), q.vars...)
-	w.DB.Error = nil
+	w.Error = nil
 	write(w)
-	return query{w.SQL.String(), w.Vars}, w.DB.Error
+	return query{w.SQL.String(), w.Vars}, w.Error
 }
 
 // clause writes a clause of the statement, if it has it, after a space.

@@ -63,8 +63,11 @@ func TestJudge(t *testing.T) {
 		{"a row that rolled back", changes, with(other), proof.Verdict{Committed: 4, Replayed: 4, Phantom: 1}, false},
 		{"not owed", changes, with(done(5, proof.Update, "receipt")), proof.Verdict{Committed: 4, Replayed: 4, Phantom: 1}, false},
 		{"one id, two changes", changes, with(done(3, proof.Destroy, "warehouse")), proof.Verdict{Committed: 4, Replayed: 3, Lost: 1, Phantom: 1, Duplicates: 1}, false},
-		{"another row instead", append(changes[:3:3], proof.Change{Class: "Order", ID: "9", Operation: proof.Destroy}), runs,
-			proof.Verdict{Committed: 4, Replayed: 4, Lost: 1, Phantom: 1}, false},
+		{
+			"another row instead", append(changes[:3:3], proof.Change{Class: "Order", ID: "9", Operation: proof.Destroy}), runs,
+			proof.Verdict{Committed: 4, Replayed: 4, Lost: 1, Phantom: 1},
+			false,
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

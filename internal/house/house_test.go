@@ -1,0 +1,83 @@
+// Package house holds the tests of the rules that hold for all packages.
+package house
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gorm-aftercommit/aftercommit"
+
+// dependencies returns the packages that a package links, but for the standard
+// library's.
+func dependencies(t *testing.T, name string) []string {
+	t.Helper()
+	list := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+"/"+name)
+	list.Stderr = os.Stderr
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
+}
+
+// The core is what every application imports: GORM, what GORM pulls in, and
+// nothing else. What is built on it links neither a driver nor Redis.
+func TestDependencies(t *testing.T) {
+	gorm := []string{"gorm.io/gorm", "github.com/jinzhu/", "golang.org/x/text"}
+	core := append([]string{module + "/reliable", module + "/internal/"}, gorm...)
+	tests := []struct {
+		name    string
+		allowed []string
+	}{
+		{"reliable", core},
+		{"processors", append([]string{module + "/processors"}, core...)},
+		{"worker", append([]string{module + "/worker", module + "/processors", "github.com/caarlos0/env"}, core...)},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			found := dependencies(t, test.name)
+			if len(found) < 3 {
+				t.Fatalf("go list -deps shows %q: that can't be all", found)
+			}
+			for _, path := range found {
+				allowed := false
+				for _, prefix := range test.allowed {
+					allowed = allowed || strings.HasPrefix(path, prefix)
+				}
+				if !allowed || strings.HasPrefix(path, module+"/internal/testdb") {
+					t.Errorf("%s links %s", test.name, path)
+				}
+			}
+		})
+	}
+}
+
+// A file that is longer than this has a line "// long: why".
+const maxLines = 300
+
+func TestFileLength(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if n := bytes.Count(text, []byte("\n")); n > maxLines && !bytes.Contains(text, []byte("\n// long: ")) {
+			t.Errorf("%s has %d lines, want at most %d or a line \"// long: why\"", path, n, maxLines)
+		}
+		return nil
+	})
+	if err != nil || files < 50 {
+		t.Fatalf("%d files, %v; want all of the module's", files, err)
+	}
+}
