@@ -15,6 +15,14 @@ func mariaQueries() queries {
 	q.expand(expand)
 	q.fresh = strings.Replace(q.fresh, "created_at", "CAST(created_at AS char)", 1)
 	q.retries = strings.Replace(q.retries, "created_at", "CAST(created_at AS char)", 1)
+	// An IN over a subquery is run for every row of the table by DELETE and
+	// UPDATE, so that these join.
+	const each = "JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j STRAIGHT_JOIN "
+	q.drop = "DELETE e FROM " + each + "{entries} e ON e.id = j.id"
+	q.deleteClaims = "DELETE c FROM " + each + "{claims} c ON c.token = j.id"
+	q.keep = "UPDATE " + each + "{entries} e ON e.id = j.id SET e.processed_at = utc_timestamp(6), e.retry_at = NULL, e.updated_at = utc_timestamp(6)"
+	q.suspect = "UPDATE " + each + "{entries} e ON e.id = j.id SET e.suspect = true, e.retry_at = utc_timestamp(6), e.updated_at = utc_timestamp(6), " +
+		expand.Replace(crash)
 	q.now = "SELECT CAST(utc_timestamp(6) AS char)"
 	q.deadWorkers = "DELETE FROM {workers} WHERE beat_at < utc_timestamp(6) - INTERVAL lease_ms * 1000 MICROSECOND"
 	q.fail = `UPDATE {entries} e JOIN JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$.id', retry_at datetime(6) PATH '$.retry_at', dead boolean PATH '$.dead',
@@ -48,6 +56,13 @@ func sqliteQueries() queries {
 	return q
 }
 
+// crash counts a crash, as the last things that are set: MariaDB sets from left
+// to right, and uses what is set already.
+const crash = `dead_at = CASE WHEN crashes + ? >= ? THEN {now} END,
+	error_class = CASE WHEN crashes + ? >= ? THEN 'crash' ELSE error_class END,
+	error_message = CASE WHEN crashes + ? >= ? THEN 'the worker died each time that this entry ran alone' ELSE error_message END,
+	crashes = crashes + ?`
+
 // jsonQueries is what MariaDB and SQLite share.
 func jsonQueries() queries {
 	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind NOT IN {list}
@@ -68,13 +83,8 @@ func jsonQueries() queries {
 		beat:         `UPDATE {workers} SET beat_at = {now} WHERE id = ?`,
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
 		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
-		suspect: `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now},
-			dead_at = CASE WHEN crashes + ? >= ? THEN {now} END,
-			error_class = CASE WHEN crashes + ? >= ? THEN 'crash' ELSE error_class END,
-			error_message = CASE WHEN crashes + ? >= ? THEN 'the worker died each time that this entry ran alone' ELSE error_message END,
-			crashes = crashes + ?
-			WHERE id IN {list}`,
-		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
+		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list}`,
+		countKind:    `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
 	}
 }
 

@@ -84,8 +84,12 @@ func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c stray) error 
 	}
 	ids := idList(p.dialect, c.ids)
 	args := []any{ids, crashes, p.MaxCrashes}
-	if p.dialect != "postgres" {
-		args = []any{crashes, p.MaxCrashes, crashes, p.MaxCrashes, crashes, p.MaxCrashes, crashes, ids}
+	counted := []any{crashes, p.MaxCrashes, crashes, p.MaxCrashes, crashes, p.MaxCrashes, crashes}
+	switch p.dialect {
+	case "mysql":
+		args = append([]any{ids}, counted...)
+	case "sqlite":
+		args = append(counted, ids)
 	}
 	_, err := tx.ExecContext(ctx, p.q.suspect, args...)
 	return err
