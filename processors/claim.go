@@ -220,7 +220,7 @@ func (p *NonOrdered) insert(ctx context.Context, tx *sql.Tx, found []candidate) 
 		return nil, err
 	}
 	for _, candidate := range found {
-		if slices.Contains(held, candidate.entry.ID) || len(held) == len(found) {
+		if _, ok := slices.BinarySearch(held, candidate.entry.ID); ok {
 			c.entries = append(c.entries, candidate.entry)
 		}
 	}

@@ -151,7 +151,8 @@ func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []
 		return err
 	}
 	failpoint.Hit("finish.fenced")
-	mine := func(id int64) bool { return slices.Contains(held, id) }
+	slices.Sort(held)
+	mine := func(id int64) bool { _, ok := slices.BinarySearch(held, id); return ok }
 	done = slices.DeleteFunc(slices.Clone(done), func(id int64) bool { return !mine(id) })
 	failures = slices.DeleteFunc(slices.Clone(failures), func(f failure) bool { return !mine(f.ID) })
 	if len(done) > 0 {

@@ -31,6 +31,8 @@ func readIDs(rows *sql.Rows) (map[int64]bool, error) {
 func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
 	defer func() { _ = rows.Close() }()
 	entries := make([]*reliable.OutboxEntry, 0, min(n, 1000))
+	var last string
+	var names []string // what last says
 	for rows.Next() {
 		e := new(reliable.OutboxEntry)
 		var owed, key, changeset, arguments, headers, callbacks sql.NullString
@@ -43,10 +45,14 @@ func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
 		if e.CreatedAt, err = timeOf(created); err != nil {
 			return nil, err
 		}
-		if owed.Valid {
-			if err := json.Unmarshal([]byte(owed.String), &e.Owed); err != nil {
-				e.Owed = []string{owed.String} // nobody covers that: it waits, counted
+		if owed.Valid && owed.String != last { // neighbours mostly owe the same
+			last, names = owed.String, nil
+			if err := json.Unmarshal([]byte(owed.String), &names); err != nil {
+				names = []string{owed.String} // nobody covers that: it waits, counted
 			}
+		}
+		if owed.Valid {
+			e.Owed = names
 		}
 		if e.Kind == 0 {
 			e.Kind = reliable.EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed)
