@@ -159,14 +159,31 @@ func typedChange[T any](ctx context.Context, core *change, a Attempt) Change[T] 
 type change struct {
 	schema *schema.Schema
 	op     Operation
-	set    codec.Changeset // unused in a unit test
+	stored []byte          // the changeset; nil in a unit test
+	set    codec.Changeset // what was read of it: first all but the columns
 	db     *gorm.DB        // nil in a unit test
 	loaded reflect.Value   // *T as read for this run; not valid if the row is gone
 	gone   bool
 
+	decoded       sync.Once
+	malformed     error
 	built         sync.Once
 	before, after reflect.Value // *T, not valid where there is none
 	differ        map[string]bool
+}
+
+// columns returns the columns of the changeset. Few callbacks ask for them, so
+// that they are read late. Malformed ones panic: it is this attempt's failure.
+func (c *change) columns() map[string]codec.Pair {
+	c.decoded.Do(func() {
+		if c.stored != nil {
+			c.set, c.malformed = codec.Decode(c.stored)
+		}
+	})
+	if c.malformed != nil {
+		panic(fmt.Errorf("reliable: column changeset: %w", c.malformed))
+	}
+	return c.set.Columns
 }
 
 // model returns the row as loaded, or the best image of it.
@@ -220,7 +237,7 @@ func (c *change) image(side func(codec.Pair) any) reflect.Value {
 	for column, value := range c.set.Key {
 		set(column, value)
 	}
-	for column, pair := range c.set.Columns {
+	for column, pair := range c.columns() {
 		set(column, side(pair))
 	}
 	return model
@@ -231,7 +248,7 @@ func (c *change) changed(column string) bool {
 	if c.differ != nil {
 		return c.differ[column]
 	}
-	pair, ok := c.set.Columns[column]
+	pair, ok := c.columns()[column]
 	return ok && (c.set.OldUnknown || !codec.Equal(pair.Old, pair.New))
 }
 
@@ -261,7 +278,7 @@ func (c *change) values() map[string]Values {
 		if field.DBName == "" {
 			continue
 		}
-		if _, ok := c.set.Columns[field.DBName]; ok || c.differ[field.DBName] {
+		if _, ok := c.columns()[field.DBName]; ok || c.differ[field.DBName] {
 			values[field.DBName] = Values{Old: c.value(field, before), New: c.value(field, after)}
 		}
 	}

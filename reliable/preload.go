@@ -29,7 +29,7 @@ type preload struct {
 
 // work is what a batch decoded of an entry.
 type work struct {
-	set      codec.Changeset
+	set      codec.Changeset // without its columns
 	err      error
 	key      reflect.Value // *T with the primary key set
 	identity string        // of that key; see watch.identity
@@ -46,7 +46,7 @@ func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
 	}
 	op := operationOf(e.EventName)
 	return &change{
-		schema: w.schema, op: op, set: decoded.set, db: b.db,
+		schema: w.schema, op: op, set: decoded.set, stored: e.Changeset, db: b.db,
 		loaded: row, gone: !row.IsValid(),
 	}, nil
 }
@@ -139,7 +139,7 @@ func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 	}
 	k := new(work)
 	e.work = k
-	if k.set, k.err = codec.Decode(e.Changeset); k.err != nil {
+	if k.set, k.err = codec.DecodeHead(e.Changeset); k.err != nil {
 		k.err = fmt.Errorf("column changeset: %w", k.err)
 		return k
 	}

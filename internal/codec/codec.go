@@ -1,22 +1,35 @@
 // Package codec writes the changes of a row as JSON and reads them back
 // without loss.
 //
-// A value is what a database/sql driver delivers: nil, bool, int64, float64,
-// string, []byte or time.Time. JSON can carry some of them as they are; the
-// others are written as text, with a one-letter hint per column that says how
-// to read them back (see [Kind]).
+// A value is what a database/sql driver delivers: nil, bool, int64, uint64,
+// float32, float64, string, []byte or time.Time. What JSON has is written as it
+// is: null, true, 12, 1.5, "text". A number with a point or an exponent is a
+// float, one without is an integer. The rest is an object with one member that
+// says how to read it:
+//
+//	{"t":"2026-11-24T08:00:00.123456789+01:00"}  a time; beyond the years 0 to 9999 {"t":"@seconds.nanoseconds"}, since 1970
+//	{"b":"AP8="}                                 []byte, base64
+//	{"s":"/w=="}                                 a string that is not UTF-8, base64
+//	{"f":"NaN"}                                  a float that JSON lacks: NaN, Infinity or -Infinity
 package codec
 
-// Kind is the hint of a column whose values JSON cannot carry as they are.
-type Kind byte
+import (
+	"bytes"
+	"math"
+	"time"
+)
 
-// The hints. Plain columns hold null, booleans, numbers and valid UTF-8 text.
+// Version is the format that Encode writes.
+const Version = 1
+
+// Names of the document's members.
 const (
-	Plain Kind = 0
-	Bytes Kind = 'b' // []byte, base64
-	Text  Kind = 's' // a string that is not valid UTF-8, base64
-	Time  Kind = 't' // time.Time, RFC 3339 with nanoseconds, offset kept; years beyond 9999 by their own form
-	Float Kind = 'f' // float64: numbers, or "NaN", "Infinity", "-Infinity"
+	memberVersion     = "v"
+	memberKey         = "key"
+	memberSet         = "set"
+	memberSoftDeleted = "soft_deleted"
+	memberRestored    = "restored"
+	memberOldUnknown  = "old_unknown"
 )
 
 // Pair is a column's values before and after a write. For a create, Old is
@@ -32,4 +45,34 @@ type Changeset struct {
 	SoftDeleted bool            // a destroy that kept the row
 	Restored    bool            // an update that undid a soft delete
 	OldUnknown  bool            // the values before the write could not be had: every Old is nil
+}
+
+// Equal reports whether two driver values are the same: times by instant,
+// bytes by content, NaN with NaN, integers by value.
+func Equal(a, b any) bool {
+	switch a := a.(type) {
+	case time.Time:
+		b, ok := b.(time.Time)
+		return ok && a.Equal(b)
+	case []byte:
+		b, ok := b.([]byte)
+		return ok && bytes.Equal(a, b)
+	case float32:
+		return Equal(float64(a), b)
+	case float64:
+		if narrow, ok := b.(float32); ok {
+			b = float64(narrow)
+		}
+		b, ok := b.(float64)
+		return ok && (a == b && math.Signbit(a) == math.Signbit(b) || math.IsNaN(a) && math.IsNaN(b))
+	case uint64:
+		if b, ok := b.(int64); ok {
+			return b >= 0 && a == uint64(b)
+		}
+	case int64:
+		if b, ok := b.(uint64); ok {
+			return a >= 0 && b == uint64(a)
+		}
+	}
+	return a == b
 }

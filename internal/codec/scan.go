@@ -1,0 +1,176 @@
+package codec
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// scanner reads a JSON text from left to right. encoding/json takes an object
+// that names a member twice, and keeps one of the values; here that is an
+// error. And it is several times slower, for every entry of every batch.
+type scanner struct {
+	data []byte
+	at   int
+}
+
+var errEnd = errors.New("the text ends too early")
+
+// peek returns the next byte that is not space, 0 at the end.
+func (s *scanner) peek() byte {
+	for ; s.at < len(s.data); s.at++ {
+		switch c := s.data[s.at]; c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// expect consumes c.
+func (s *scanner) expect(c byte) error {
+	switch got := s.peek(); got {
+	case c:
+		s.at++
+		return nil
+	case 0:
+		return errEnd
+	default:
+		return fmt.Errorf("%q at byte %d, want %q", got, s.at, c)
+	}
+}
+
+// members calls each for every member of an object, which reads its value.
+func (s *scanner) members(each func(name string) error) error {
+	if err := s.expect('{'); err != nil {
+		return err
+	}
+	for first := true; ; first = false {
+		if s.peek() == '}' && first {
+			s.at++
+			return nil
+		}
+		name, err := s.text()
+		if err != nil {
+			return err
+		}
+		if err := s.expect(':'); err != nil {
+			return err
+		}
+		if err := each(name); err != nil {
+			return err
+		}
+		if s.peek() == '}' {
+			s.at++
+			return nil
+		}
+		if err := s.expect(','); err != nil {
+			return err
+		}
+	}
+}
+
+// text reads a string.
+func (s *scanner) text() (string, error) {
+	if err := s.expect('"'); err != nil {
+		return "", err
+	}
+	plain := true
+	for i := s.at; i < len(s.data); i++ {
+		switch c := s.data[i]; {
+		case c == '"':
+			raw := s.data[s.at:i]
+			start := s.at - 1
+			s.at = i + 1
+			if !plain {
+				return unquote(s.data[start:s.at])
+			}
+			return string(raw), nil
+		case c == '\\':
+			plain = false
+			i++
+		case c < 0x20:
+			return "", fmt.Errorf("control character %#x in a string at byte %d", c, i)
+		case c >= utf8.RuneSelf:
+			plain = false
+		}
+	}
+	return "", errEnd
+}
+
+// unquote reads a string with escapes or with other characters than ASCII.
+func unquote(literal []byte) (string, error) {
+	if !utf8.Valid(literal) {
+		return "", errors.New("a string that is not UTF-8")
+	}
+	var text string
+	err := json.Unmarshal(literal, &text)
+	return text, err
+}
+
+// flag reads true or false.
+func (s *scanner) flag() (bool, error) {
+	switch word := s.word(); word {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	default:
+		return false, fmt.Errorf("%q is neither true nor false", word)
+	}
+}
+
+// word reads a number, true, false or null: all up to the next delimiter.
+func (s *scanner) word() string {
+	s.peek()
+	start := s.at
+	for ; s.at < len(s.data); s.at++ {
+		switch s.data[s.at] {
+		case ',', ']', '}', ':', '[', '{', '"', ' ', '\t', '\n', '\r':
+			return string(s.data[start:s.at])
+		}
+	}
+	return string(s.data[start:])
+}
+
+// maxDepth bounds how deep a value that is skipped may be nested.
+const maxDepth = 100
+
+// skip reads a value of any kind, and forgets it.
+func (s *scanner) skip(depth int) error {
+	if depth > maxDepth {
+		return fmt.Errorf("nested deeper than %d", maxDepth)
+	}
+	switch s.peek() {
+	case '"':
+		_, err := s.text()
+		return err
+	case '{':
+		return s.members(func(string) error { return s.skip(depth + 1) })
+	case '[':
+		s.at++
+		if s.peek() == ']' {
+			s.at++
+			return nil
+		}
+		for {
+			if err := s.skip(depth + 1); err != nil {
+				return err
+			}
+			if s.peek() == ']' {
+				s.at++
+				return nil
+			}
+			if err := s.expect(','); err != nil {
+				return err
+			}
+		}
+	default:
+		if word := s.word(); !json.Valid([]byte(word)) {
+			return fmt.Errorf("%q at byte %d is no value", word, s.at)
+		}
+		return nil
+	}
+}
