@@ -124,8 +124,10 @@ func TestGolden(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	for _, c := range []codec.Changeset{
-		{Key: map[string]any{"id": struct{}{}}}, {Columns: map[string]codec.Pair{"id": {New: 1}}},
-		{Key: map[string]any{"id\xff": nil}}, {Columns: map[string]codec.Pair{"id\xff": {}}},
+		{Key: map[string]any{"id": struct{}{}}},
+		{Columns: map[string]codec.Pair{"id": {New: 1}}},
+		{Key: map[string]any{"id\xff": nil}},
+		{Columns: map[string]codec.Pair{"id\xff": {}}},
 	} {
 		if data, err := codec.Encode(c); err == nil || !strings.Contains(err.Error(), "id") {
 			t.Errorf("Encode() = %s, %v, want an error that names the column", data, err)
