@@ -31,7 +31,7 @@ func postgresQueries() queries {
 		company:  `UPDATE {claims} SET alone = false WHERE token = $1`,
 		finish:   fence,
 		fail:     fail,
-		archive: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]) RETURNING *),
+		archive: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]) RETURNING {kept}),
 			kept AS (INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, $1, clock_timestamp() FROM gone)` + count,
 		drop: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]))` + count,
 		keep: `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, updated_at = clock_timestamp()

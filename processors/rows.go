@@ -31,18 +31,22 @@ func readIDs(rows *sql.Rows) (map[int64]bool, error) {
 func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
 	defer func() { _ = rows.Close() }()
 	entries := make([]*reliable.OutboxEntry, 0, min(n, 1000))
+	var slab []reliable.OutboxEntry
+	var row reliable.OutboxEntry
+	var owed, key, changeset, arguments, headers, callbacks sql.NullString
+	var created any
+	into := []any{
+		&row.ID, &row.Kind, &owed, &row.Context, &row.ResourceClass, &row.ResourceID, &row.EventName, &key,
+		&changeset, &arguments, &headers, &created, &row.Attempts, &row.Crashes, &callbacks,
+	}
 	var last string
 	var names []string // what last says
 	for rows.Next() {
-		e := new(reliable.OutboxEntry)
-		var owed, key, changeset, arguments, headers, callbacks sql.NullString
-		var created any
-		if err := rows.Scan(&e.ID, &e.Kind, &owed, &e.Context, &e.ResourceClass, &e.ResourceID, &e.EventName, &key,
-			&changeset, &arguments, &headers, &created, &e.Attempts, &e.Crashes, &callbacks); err != nil {
+		err := rows.Scan(into...)
+		if err != nil {
 			return nil, err
 		}
-		var err error
-		if e.CreatedAt, err = timeOf(created); err != nil {
+		if row.CreatedAt, err = timeOf(created); err != nil {
 			return nil, err
 		}
 		if owed.Valid && owed.String != last { // neighbours mostly owe the same
@@ -51,16 +55,20 @@ func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
 				names = []string{owed.String} // nobody covers that: it waits, counted
 			}
 		}
-		if owed.Valid {
-			e.Owed = names
+		if row.Owed = nil; owed.Valid {
+			row.Owed = names
 		}
-		if e.Kind == 0 {
-			e.Kind = reliable.EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed)
+		if row.Kind == 0 {
+			row.Kind = reliable.EntryKind(row.Context, row.ResourceClass, row.EventName, row.Owed)
 		}
-		e.CausalityKey = key.String
-		e.Changeset, e.Arguments = json.RawMessage(changeset.String), json.RawMessage(arguments.String)
-		e.Headers, e.Callbacks = json.RawMessage(headers.String), json.RawMessage(callbacks.String)
-		entries = append(entries, e)
+		row.CausalityKey = key.String
+		row.Changeset, row.Arguments = json.RawMessage(changeset.String), json.RawMessage(arguments.String)
+		row.Headers, row.Callbacks = json.RawMessage(headers.String), json.RawMessage(callbacks.String)
+		if len(slab) == cap(slab) {
+			slab = make([]reliable.OutboxEntry, 0, min(max(n, 1), 100))
+		}
+		slab = append(slab, row)
+		entries = append(entries, &slab[len(slab)-1])
 	}
 	return entries, rows.Err()
 }

@@ -234,8 +234,8 @@ func (c *change) image(side func(codec.Pair) any) reflect.Value {
 			panic(fmt.Errorf("reliable: %s.%s: stored value %v: %w", c.schema.Name, field.Name, value, err))
 		}
 	}
-	for column, value := range c.set.Key {
-		set(column, value)
+	for _, column := range c.set.Key {
+		set(column.Name, column.Value)
 	}
 	for column, pair := range c.columns() {
 		set(column, side(pair))

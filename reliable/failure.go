@@ -47,6 +47,18 @@ func (e *discardError) Error() string { return "discarded: " + e.reason }
 // failure: it is not retried, and EntryDiscarded carries the reason.
 func Discard(reason string) error { return &discardError{reason} }
 
+// timeoutError is the cause of a context that ended because a callback took
+// too long.
+type timeoutError struct {
+	callback string
+	timeout  time.Duration
+}
+
+// Error implements error.
+func (e *timeoutError) Error() string {
+	return fmt.Sprintf("reliable: callback %s: timed out after %s", e.callback, e.timeout)
+}
+
 // PanicError is the failure of a callback that panicked or called
 // runtime.Goexit.
 type PanicError struct {

@@ -2,7 +2,6 @@ package reliable
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"sync"
@@ -81,9 +80,10 @@ func (k *work) wanted(e *OutboxEntry) bool {
 
 // read fetches the models of mine and of all entries whose run has not begun.
 func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
-	p.readAt, p.rows, p.err = time.Now(), make(map[string]reflect.Value), nil
-	keys := []reflect.Value{mine.key}
-	seen := map[string]bool{mine.identity: true}
+	p.readAt, p.rows, p.err = time.Now(), make(map[string]reflect.Value, len(p.entries)), nil
+	keys := append(make([]reflect.Value, 0, len(p.entries)), mine.key)
+	seen := make(map[string]bool, len(p.entries))
+	seen[mine.identity] = true
 	for _, e := range p.entries {
 		if k := p.watch.decode(ctx, e); k.err == nil && !k.taken && k.wanted(e) && !seen[k.identity] {
 			seen[k.identity] = true
@@ -109,29 +109,6 @@ func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
 	}
 }
 
-// keysIn returns the condition that selects the rows with the keys.
-func (w *watch) keysIn(ctx context.Context, keys []reflect.Value) clause.Expression {
-	fields := w.schema.PrimaryFields
-	values := make([]any, len(keys))
-	for i, key := range keys {
-		parts := make([]any, len(fields))
-		for j, field := range fields {
-			parts[j], _ = field.ValueOf(ctx, key.Elem())
-		}
-		if values[i] = parts; len(fields) == 1 {
-			values[i] = parts[0]
-		}
-	}
-	if len(fields) == 1 {
-		return clause.IN{Column: clause.Column{Table: clause.CurrentTable, Name: fields[0].DBName}, Values: values}
-	}
-	columns := make([]clause.Column, len(fields))
-	for i, field := range fields {
-		columns[i] = clause.Column{Table: clause.CurrentTable, Name: field.DBName}
-	}
-	return clause.IN{Column: columns, Values: values}
-}
-
 // decode reads an entry's changeset, once.
 func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 	if k, ok := e.work.(*work); ok {
@@ -145,7 +122,7 @@ func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 	}
 	k.key = reflect.New(w.typ)
 	for _, field := range w.schema.PrimaryFields {
-		value, ok := k.set.Key[field.DBName]
+		value, ok := k.set.Key.Get(field.DBName)
 		if !ok {
 			k.err = fmt.Errorf("column changeset: key has no %s", field.DBName)
 			return k
@@ -156,16 +133,6 @@ func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 	}
 	k.identity, k.err = w.identity(ctx, k.key)
 	return k
-}
-
-// identity names a row by its primary key, for comparison within a process.
-func (w *watch) identity(ctx context.Context, model reflect.Value) (string, error) {
-	parts := make([]any, len(w.schema.PrimaryFields))
-	for i, field := range w.schema.PrimaryFields {
-		parts[i], _ = field.ValueOf(ctx, model.Elem())
-	}
-	id, err := json.Marshal(parts)
-	return string(id), err
 }
 
 // writer is a clause that sends a query to the source of a resolver

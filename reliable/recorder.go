@@ -2,11 +2,8 @@ package reliable
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"reflect"
 	"strings"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -95,7 +92,7 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 		entry := row{
 			owed: owed, context: ContextModel, class: w.class(), event: w.event(op), headers: headers,
 		}
-		if entry.resourceID, err = resourceID(w.schema, changes.Key); err != nil {
+		if entry.resourceID, err = resourceID(changes.Key); err != nil {
 			return err
 		}
 		if entry.changeset, err = codec.Encode(changes); err != nil {
@@ -179,115 +176,4 @@ func (w *watch) concerns(c *callback, op Operation, changes codec.Changeset) boo
 		}
 	}
 	return false
-}
-
-// resourceID returns a primary key as text: the value, or a JSON array of the
-// values of a composite key.
-func resourceID(s *schema.Schema, key map[string]any) (string, error) {
-	parts := make([]string, len(s.PrimaryFields))
-	for i, field := range s.PrimaryFields {
-		switch v := key[field.DBName].(type) {
-		case []byte:
-			parts[i] = strings.ToValidUTF8(string(v), "\uFFFD")
-		case time.Time:
-			parts[i] = v.UTC().Format(time.RFC3339Nano)
-		default:
-			parts[i] = fmt.Sprint(v)
-		}
-		parts[i] = strings.ReplaceAll(parts[i], "\x00", "\uFFFD")
-	}
-	if len(parts) == 1 {
-		return parts[0], nil
-	}
-	text, err := json.Marshal(parts)
-	return string(text), err
-}
-
-// view is how a statement's columns meet a model's fields.
-type view struct {
-	watch  *watch
-	fields []*schema.Field // by position; nil = not the model's, or left out
-}
-
-func (w *watch) view(columns []string) *view {
-	v := &view{watch: w, fields: make([]*schema.Field, len(columns))}
-	for i, column := range columns {
-		field := w.schema.FieldsByDBName[column]
-		if field != nil && field.Readable && field.Tag.Get("reliable") != "-" {
-			v.fields[i] = field
-		}
-	}
-	return v
-}
-
-// model returns a new *T with the values.
-func (v *view) model(ctx context.Context, values []any) (reflect.Value, error) {
-	model := reflect.New(v.watch.typ)
-	for i, field := range v.fields {
-		if field == nil {
-			continue
-		}
-		if err := field.Set(ctx, model.Elem(), values[i]); err != nil {
-			return model, fmt.Errorf("field %s: %w", field.Name, err)
-		}
-	}
-	return model, nil
-}
-
-// changes returns what happened to a row, as what kind of write; 0 if nothing
-// did that counts.
-func (v *view) changes(kind capture.Operation, r *capture.Row) (Operation, codec.Changeset, error) {
-	set := codec.Changeset{Key: make(map[string]any), Columns: make(map[string]codec.Pair), OldUnknown: r.OldUnknown}
-	op := OpUpdate
-	switch {
-	case r.New == nil:
-		op = OpDestroy
-	case r.Old == nil && !r.OldUnknown:
-		op = OpCreate
-	case kind == capture.Delete:
-		op, set.SoftDeleted = OpDestroy, true
-	}
-	touched := true // so far nothing changed but autoUpdateTime columns
-	for i, field := range v.fields {
-		if field == nil {
-			continue
-		}
-		var pair codec.Pair
-		if r.Old != nil {
-			pair.Old = r.Old[i]
-		}
-		if r.New != nil {
-			pair.New = r.New[i]
-		}
-		if field.PrimaryKey {
-			set.Key[field.DBName] = pair.New
-			if r.New == nil {
-				set.Key[field.DBName] = pair.Old
-			}
-		}
-		same := !r.OldUnknown && codec.Equal(pair.Old, pair.New)
-		switch {
-		case op == OpUpdate && same:
-			continue
-		case set.SoftDeleted && same:
-			pair.New = nil
-		}
-		set.Columns[field.DBName] = pair
-		touched = touched && field.AutoUpdateTime > 0
-		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && pair.New == nil && softDeletes(field)
-	}
-	for _, field := range v.watch.schema.PrimaryFields {
-		if _, ok := set.Key[field.DBName]; !ok {
-			return 0, set, fmt.Errorf("the database returned no %s", field.DBName)
-		}
-	}
-	if op == OpUpdate && (len(set.Columns) == 0 || touched && !v.watch.touchCounts) {
-		return 0, set, nil
-	}
-	return op, set, nil
-}
-
-// softDeletes reports whether a column marks soft-deleted rows.
-func softDeletes(field *schema.Field) bool {
-	return field.IndirectFieldType == reflect.TypeFor[gorm.DeletedAt]()
 }

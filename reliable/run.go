@@ -118,7 +118,7 @@ func (r *run) attempt(ctx context.Context, u *unit, state *unitState) {
 // runtime.Goexit ends only that, and waits for it however long it takes.
 func (r *run) call(ctx context.Context, u *unit, a Attempt) error {
 	timeout := r.batch.timeout(u.timeout)
-	bounded, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("reliable: callback %s: timed out after %s", u.name, timeout))
+	bounded, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{u.name, timeout})
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- guard(func() error { return r.invoke(bounded, u, a) }, done) }()

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,18 +17,13 @@ type finisher struct {
 
 	mu      sync.Mutex
 	space   *sync.Cond // fewer than two groups wait
-	waiting []settled
-	flying  int // outcomes on their way to the database
+	batches []*batch   // with outcomes that wait
+	waiting int        // such outcomes
+	flying  int        // outcomes on their way to the database
 	closed  bool
 
 	kick chan struct{} // something to write, a full group, a whole claim, or the end
 	done chan struct{}
-}
-
-// settled is what became of one entry.
-type settled struct {
-	batch   *batch
-	outcome reliable.Outcome
 }
 
 func newFinisher(s *shift) *finisher {
@@ -44,12 +40,17 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 	if f.closed {
 		return // of a callback that was left behind
 	}
-	f.waiting = append(f.waiting, settled{b, o})
+	if len(b.waiting) == 0 {
+		f.batches = append(f.batches, b)
+		b.waiting = make([]reliable.Outcome, 0, min(b.owing, 64))
+	}
+	b.waiting = append(b.waiting, o)
+	f.waiting++
 	b.owing--
-	if len(f.waiting) == 1 || f.full(b) {
+	if f.waiting == 1 || f.full(b) {
 		f.wake()
 	}
-	for len(f.waiting)+f.flying >= 2*f.shift.FinishGroup && !f.closed {
+	for f.waiting+f.flying >= 2*f.shift.FinishGroup && !f.closed {
 		f.space.Wait()
 	}
 }
@@ -57,7 +58,7 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 // full reports whether what waits should not wait any longer: there is a whole
 // group, or all of b.
 func (f *finisher) full(b *batch) bool {
-	return len(f.waiting) >= f.shift.FinishGroup || b.owing == 0
+	return f.waiting >= f.shift.FinishGroup || b.owing == 0
 }
 
 func (f *finisher) wake() {
@@ -89,34 +90,27 @@ func (f *finisher) run() {
 func (f *finisher) lingers() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed || len(f.waiting) == 0 {
-		return false
-	}
-	return !f.full(f.waiting[len(f.waiting)-1].batch)
+	return !f.closed && f.waiting > 0 && !slices.ContainsFunc(f.batches, f.full)
 }
 
 // flush makes what waits durable, claim by claim. It reports the end.
 func (f *finisher) flush() (last bool) {
 	f.mu.Lock()
-	group := f.waiting
-	f.waiting, f.flying = nil, len(group)
-	f.mu.Unlock()
-	var order []*batch
-	outcomes := make(map[*batch][]reliable.Outcome, 2)
-	for _, s := range group {
-		if outcomes[s.batch] == nil {
-			order = append(order, s.batch)
-		}
-		outcomes[s.batch] = append(outcomes[s.batch], s.outcome)
+	batches := f.batches
+	f.batches, f.waiting, f.flying = nil, 0, f.waiting
+	outcomes := make([][]reliable.Outcome, len(batches))
+	for i, b := range batches {
+		outcomes[i], b.waiting = b.waiting, nil
 	}
-	for _, b := range order {
-		f.write(b, outcomes[b])
+	f.mu.Unlock()
+	for i, b := range batches {
+		f.write(b, outcomes[i])
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.flying = 0
 	f.space.Broadcast()
-	if len(f.waiting) > 0 {
+	if f.waiting > 0 {
 		f.wake()
 		return false
 	}

@@ -26,6 +26,7 @@ type batch struct {
 
 	entries []*reliable.OutboxEntry // not started; guarded by the queue's mutex
 	running int                     // guarded by the queue's mutex
+	waiting []reliable.Outcome      // not durable, nor on their way; guarded by the finisher's mutex
 	owing   int                     // without an outcome; guarded by the finisher's mutex
 	open    int                     // without a durable one; guarded by the finisher's mutex
 	lost    bool                    // guarded by the finisher's mutex

@@ -11,7 +11,7 @@ import (
 func order() codec.Changeset {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 	return codec.Changeset{
-		Key: map[string]any{"id": int64(4711)},
+		Key: codec.Key{{"id", int64(4711)}},
 		Columns: map[string]codec.Pair{
 			"id":         {Old: int64(4711), New: int64(4711)},
 			"code":       {Old: "A-1000", New: "A-1001"},

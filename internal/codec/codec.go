@@ -38,9 +38,28 @@ type Pair struct {
 	Old, New any
 }
 
+// Column is a value by its column's name.
+type Column struct {
+	Name  string
+	Value any
+}
+
+// Key is a primary key.
+type Key []Column
+
+// Get returns a column's value, and whether the key has that column.
+func (k Key) Get(name string) (value any, ok bool) {
+	for _, column := range k {
+		if column.Name == name {
+			return column.Value, true
+		}
+	}
+	return nil, false
+}
+
 // Changeset is what a write did to one row.
 type Changeset struct {
-	Key         map[string]any  // primary key columns, after the write (before it for a destroy)
+	Key         Key             // primary key columns, after the write (before it for a destroy)
 	Columns     map[string]Pair // create and destroy: all columns; update: those that changed
 	SoftDeleted bool            // a destroy that kept the row
 	Restored    bool            // an update that undid a soft delete

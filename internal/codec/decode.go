@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -53,7 +54,7 @@ func (d *decoder) member(name string) (err error) {
 	switch name {
 	case memberVersion:
 		bit = 1
-		d.version, err = strconv.Atoi(d.word())
+		d.version, err = strconv.Atoi(string(d.word()))
 	case memberKey:
 		bit = 2
 		err = d.key()
@@ -87,16 +88,16 @@ func (d *decoder) member(name string) (err error) {
 }
 
 func (d *decoder) key() error {
-	d.set.Key = make(map[string]any, 1)
+	d.set.Key = make(Key, 0, 1)
 	return d.members(func(column string) error {
 		v, err := d.value()
-		if _, twice := d.set.Key[column]; twice && err == nil {
+		if _, twice := d.set.Key.Get(column); twice && err == nil {
 			err = errors.New("named twice")
 		}
 		if err != nil {
 			return fmt.Errorf("column %s: %w", column, err)
 		}
-		d.set.Key[column] = v
+		d.set.Key = append(d.set.Key, Column{column, v})
 		return nil
 	})
 }
@@ -158,29 +159,31 @@ func (d *decoder) value() (v any, err error) {
 		}
 		return v, err
 	}
-	switch word := d.word(); word {
+	switch word := d.word(); string(word) {
 	case "":
 		return nil, errEnd
 	case "null":
 		return nil, nil
-	case "true", "false":
-		return word == "true", nil
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
 	default:
 		return number(word)
 	}
 }
 
-func number(word string) (any, error) {
-	if !json.Valid([]byte(word)) {
+func number(word []byte) (any, error) {
+	if !json.Valid(word) {
 		return nil, fmt.Errorf("%q is no value", word)
 	}
-	if strings.ContainsAny(word, ".eE") {
-		return strconv.ParseFloat(word, 64)
+	if bytes.ContainsAny(word, ".eE") {
+		return strconv.ParseFloat(string(word), 64)
 	}
-	if n, err := strconv.ParseInt(word, 10, 64); err == nil {
+	if n, err := strconv.ParseInt(string(word), 10, 64); err == nil {
 		return n, nil
 	}
-	return strconv.ParseUint(word, 10, 64)
+	return strconv.ParseUint(string(word), 10, 64)
 }
 
 // hinted reads a value that JSON lacks.

@@ -22,12 +22,12 @@ func Encode(c Changeset) ([]byte, error) {
 	var err error
 	if len(c.Key) > 0 {
 		b = append(b, `,"key":{`...)
-		for i, column := range slices.Sorted(maps.Keys(c.Key)) {
-			if b, err = appendName(b, i, column); err != nil {
+		for i, column := range c.Key {
+			if b, err = appendName(b, i, column.Name); err != nil {
 				return nil, err
 			}
-			if b, err = appendValue(b, c.Key[column]); err != nil {
-				return nil, fmt.Errorf("column %s: %w", column, err)
+			if b, err = appendValue(b, column.Value); err != nil {
+				return nil, fmt.Errorf("column %s: %w", column.Name, err)
 			}
 		}
 		b = append(b, '}')

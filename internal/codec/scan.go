@@ -112,7 +112,7 @@ func unquote(literal []byte) (string, error) {
 
 // flag reads true or false.
 func (s *scanner) flag() (bool, error) {
-	switch word := s.word(); word {
+	switch word := s.word(); string(word) {
 	case "true":
 		return true, nil
 	case "false":
@@ -123,16 +123,16 @@ func (s *scanner) flag() (bool, error) {
 }
 
 // word reads a number, true, false or null: all up to the next delimiter.
-func (s *scanner) word() string {
+func (s *scanner) word() []byte {
 	s.peek()
 	start := s.at
 	for ; s.at < len(s.data); s.at++ {
 		switch s.data[s.at] {
 		case ',', ']', '}', ':', '[', '{', '"', ' ', '\t', '\n', '\r':
-			return string(s.data[start:s.at])
+			return s.data[start:s.at]
 		}
 	}
-	return string(s.data[start:])
+	return s.data[start:]
 }
 
 // maxDepth bounds how deep a value that is skipped may be nested.
@@ -168,7 +168,7 @@ func (s *scanner) skip(depth int) error {
 			}
 		}
 	default:
-		if word := s.word(); !json.Valid([]byte(word)) {
+		if word := s.word(); !json.Valid(word) {
 			return fmt.Errorf("%q at byte %d is no value", word, s.at)
 		}
 		return nil

@@ -1,0 +1,138 @@
+package reliable
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/schema"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/capture"
+	"github.com/gorm-aftercommit/aftercommit/internal/codec"
+)
+
+// resourceID returns a primary key as text: the value, or a JSON array of the
+// values of a composite key.
+func resourceID(key codec.Key) (string, error) {
+	parts := make([]string, len(key))
+	for i, column := range key {
+		switch v := column.Value.(type) {
+		case []byte:
+			parts[i] = strings.ToValidUTF8(string(v), "\uFFFD")
+		case time.Time:
+			parts[i] = v.UTC().Format(time.RFC3339Nano)
+		default:
+			parts[i] = fmt.Sprint(v)
+		}
+		parts[i] = strings.ReplaceAll(parts[i], "\x00", "\uFFFD")
+	}
+	if len(parts) == 1 {
+		return parts[0], nil
+	}
+	text, err := json.Marshal(parts)
+	return string(text), err
+}
+
+// view is how a statement's columns meet a model's fields.
+type view struct {
+	watch  *watch
+	fields []*schema.Field // by position; nil = not the model's, or left out
+}
+
+func (w *watch) view(columns []string) *view {
+	v := &view{watch: w, fields: make([]*schema.Field, len(columns))}
+	for i, column := range columns {
+		field := w.schema.FieldsByDBName[column]
+		if field != nil && field.Readable && field.Tag.Get("reliable") != "-" {
+			v.fields[i] = field
+		}
+	}
+	return v
+}
+
+// model returns a new *T with the values.
+func (v *view) model(ctx context.Context, values []any) (reflect.Value, error) {
+	model := reflect.New(v.watch.typ)
+	for i, field := range v.fields {
+		if field == nil {
+			continue
+		}
+		if err := field.Set(ctx, model.Elem(), values[i]); err != nil {
+			return model, fmt.Errorf("field %s: %w", field.Name, err)
+		}
+	}
+	return model, nil
+}
+
+// changes returns what happened to a row, as what kind of write; 0 if nothing
+// did that counts.
+func (v *view) changes(kind capture.Operation, r *capture.Row) (Operation, codec.Changeset, error) {
+	set := codec.Changeset{Columns: make(map[string]codec.Pair), OldUnknown: r.OldUnknown}
+	op := OpUpdate
+	switch {
+	case r.New == nil:
+		op = OpDestroy
+	case r.Old == nil && !r.OldUnknown:
+		op = OpCreate
+	case kind == capture.Delete:
+		op, set.SoftDeleted = OpDestroy, true
+	}
+	touched := true // so far nothing changed but autoUpdateTime columns
+	for i, field := range v.fields {
+		if field == nil {
+			continue
+		}
+		var pair codec.Pair
+		if r.Old != nil {
+			pair.Old = r.Old[i]
+		}
+		if r.New != nil {
+			pair.New = r.New[i]
+		}
+		same := !r.OldUnknown && codec.Equal(pair.Old, pair.New)
+		switch {
+		case op == OpUpdate && same:
+			continue
+		case set.SoftDeleted && same:
+			pair.New = nil
+		}
+		set.Columns[field.DBName] = pair
+		touched = touched && field.AutoUpdateTime > 0
+		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && pair.New == nil && softDeletes(field)
+	}
+	var err error
+	if set.Key, err = v.key(r); err != nil {
+		return 0, set, err
+	}
+	if op == OpUpdate && (len(set.Columns) == 0 || touched && !v.watch.touchCounts) {
+		return 0, set, nil
+	}
+	return op, set, nil
+}
+
+// key returns a row's primary key after the write, or before it for a destroy.
+func (v *view) key(r *capture.Row) (codec.Key, error) {
+	values := r.New
+	if values == nil {
+		values = r.Old
+	}
+	key := make(codec.Key, 0, len(v.watch.schema.PrimaryFields))
+	for _, field := range v.watch.schema.PrimaryFields {
+		i := slices.Index(v.fields, field)
+		if i < 0 {
+			return nil, fmt.Errorf("the database returned no %s", field.DBName)
+		}
+		key = append(key, codec.Column{Name: field.DBName, Value: values[i]})
+	}
+	return key, nil
+}
+
+// softDeletes reports whether a column marks soft-deleted rows.
+func softDeletes(field *schema.Field) bool {
+	return field.IndirectFieldType == reflect.TypeFor[gorm.DeletedAt]()
+}
