@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -74,8 +75,10 @@ func (b *bench) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// settle gives both sides the same start: fresh statistics, no page to write.
+// settle gives both sides the same start: fresh statistics, no page to write,
+// no garbage of the seeding.
 func (b *bench) settle(ctx context.Context, tables ...string) error {
+	runtime.GC()
 	var statements []string
 	for _, table := range tables {
 		statements = append(statements, "VACUUM ANALYZE "+table)

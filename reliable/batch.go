@@ -59,9 +59,11 @@ func (b *Batch) preload(w *watch) *preload {
 	if p := b.models[w.class()]; p != nil {
 		return p
 	}
-	p := &preload{watch: w}
+	p := &preload{watch: w, entries: make([]*OutboxEntry, 0, len(b.entries))}
+	var class string // the last one that was w's
 	for _, e := range b.entries {
-		if e.Context == ContextModel && b.plugin.watchOf(e.ResourceClass) == w {
+		if e.Context == ContextModel && (e.ResourceClass == class || b.plugin.watchOf(e.ResourceClass) == w) {
+			class = e.ResourceClass
 			p.entries = append(p.entries, e)
 		}
 	}
