@@ -70,19 +70,16 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 		}
 	}
 	rest := slices.DeleteFunc(slices.Clone(c.rest), func(id int64) bool { return ended[id] })
-	write := func(ctx context.Context, tx *sql.Tx) error {
-		if err := p.write(ctx, tx, c.token, done, failures, rest); err != nil {
-			return err
-		}
-		failpoint.Hit("finish.written")
-		return nil
+	write := p.writeTx
+	if p.dialect == "postgres" {
+		write = p.writeOne
 	}
-	err := p.finisher.inTx(ctx, write)
+	err := write(ctx, c.token, done, failures, rest)
 	if err != nil && strings.Contains(err.Error(), "no partition of relation") {
 		if err := p.partitions(ctx, &p.finisher); err != nil {
 			return err
 		}
-		err = p.finisher.inTx(ctx, write)
+		err = write(ctx, c.token, done, failures, rest)
 	}
 	if err != nil {
 		return err
@@ -124,28 +121,52 @@ func (p *NonOrdered) failure(o *reliable.Outcome) failure {
 	return f
 }
 
-// write makes a group durable, behind the fence: nothing happens unless the
-// claim's row is still there, and only to ids that still stand in it.
-func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []int64, failures []failure, rest []int64) error {
-	completion := map[Completion]string{Archive: p.q.archive, Delete: p.q.drop, Keep: p.q.keep}[p.Completion]
-	if p.dialect == "postgres" {
-		text, args := p.q.finish+completion, []any{token, idList(p.dialect, done), idList(p.dialect, rest)}
-		if len(failures) > 0 {
-			encoded, err := json.Marshal(failures)
-			if err != nil {
-				return err
-			}
-			text, args = p.q.finish+p.q.fail+completion, append(args, string(encoded))
+// completion is the statement for what is done.
+func (p *NonOrdered) completion() string {
+	switch p.Completion {
+	case Delete:
+		return p.q.drop
+	case Keep:
+		return p.q.keep
+	default:
+		return p.q.archive
+	}
+}
+
+// writeOne makes a group durable on PostgreSQL: all in one statement, behind
+// the fence. Nothing happens unless the claim's row is still there, and only to
+// ids that still stand in it.
+func (p *NonOrdered) writeOne(ctx context.Context, token int64, done []int64, failures []failure, rest []int64) error {
+	text, args := p.q.finish+p.completion(), []any{token, idList(p.dialect, done), idList(p.dialect, rest)}
+	if len(failures) > 0 {
+		encoded, err := json.Marshal(failures)
+		if err != nil {
+			return err
 		}
+		text, args = p.q.finish+p.q.fail+p.completion(), append(args, string(encoded))
+	}
+	return p.finisher.one(ctx, func(ctx context.Context, conn *sql.Conn) error {
 		var held int
-		if err := tx.QueryRowContext(ctx, text, args...).Scan(&held); err != nil {
+		if err := conn.QueryRowContext(ctx, text, args...).Scan(&held); err != nil {
 			return err
 		}
 		if held == 0 {
 			return reliable.ErrLeaseLost
 		}
 		return nil
-	}
+	})
+}
+
+// writeTx is writeOne where it takes several statements.
+func (p *NonOrdered) writeTx(ctx context.Context, token int64, done []int64, failures []failure, rest []int64) error {
+	return p.finisher.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err := p.write(ctx, tx, token, done, failures, rest)
+		failpoint.Hit("finish.written")
+		return err
+	})
+}
+
+func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []int64, failures []failure, rest []int64) error {
 	held, err := p.lock(ctx, tx, token)
 	if err != nil {
 		return err
@@ -161,7 +182,7 @@ func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []
 		if p.Completion == Archive {
 			args = []any{token, ids}
 		}
-		if _, err := tx.ExecContext(ctx, completion, args...); err != nil {
+		if _, err := tx.ExecContext(ctx, p.completion(), args...); err != nil {
 			return err
 		}
 		if p.Completion == Archive {

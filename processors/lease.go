@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
@@ -46,6 +47,7 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 			return
 		case <-pause.C:
 		}
+		ctx := context.WithoutCancel(ctx) // a round that has begun is finished
 		failpoint.Hit("heartbeat.before")
 		if err := p.beat(ctx, s); err != nil {
 			p.trouble("heartbeat", err)
@@ -76,7 +78,7 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 func (p *NonOrdered) beat(ctx context.Context, s *session) error {
 	sent := time.Now()
 	var alive int64
-	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := p.sweep(ctx, s, func(ctx context.Context, tx *sql.Tx) error {
 		result, err := tx.ExecContext(ctx, p.q.beat, p.id())
 		if err != nil {
 			return err
@@ -95,13 +97,29 @@ func (p *NonOrdered) beat(ctx context.Context, s *session) error {
 	}
 	p.mu.Unlock()
 	p.site.Plugin.Monitor().Publish(&reliable.HeartbeatSent{Worker: p.site.Worker, Took: time.Since(sent)})
-	if spent := p.takeSpent(); len(spent) > 0 {
-		return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			_, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, spent))
-			return err
-		})
-	}
 	return nil
+}
+
+// sweep deletes emptied claims and does what else there is to do, in one
+// transaction.
+func (p *NonOrdered) sweep(ctx context.Context, s *session, more func(context.Context, *sql.Tx) error) error {
+	p.mu.Lock()
+	spent := slices.Clone(p.spent)
+	p.mu.Unlock()
+	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		if len(spent) > 0 {
+			if _, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, spent)); err != nil {
+				return err
+			}
+		}
+		return more(ctx, tx)
+	})
+	if err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.spent = slices.Delete(p.spent, 0, len(spent)) // others came behind them
+	}
+	return err
 }
 
 // expired reports whether the lease can't be trusted any more.
@@ -119,13 +137,4 @@ func (p *NonOrdered) lose() {
 		close(c.lost)
 		p.forget(token)
 	}
-}
-
-// takeSpent returns the tokens of emptied claims, and forgets them.
-func (p *NonOrdered) takeSpent() []int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	spent := p.spent
-	p.spent = nil
-	return spent
 }

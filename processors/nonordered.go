@@ -99,10 +99,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	p.keep(ctx, &keeper)
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()
-	err = keeper.inTx(leave, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, p.takeSpent())); err != nil {
-			return err
-		}
+	err = p.sweep(leave, &keeper, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, p.q.deregister, p.id())
 		return err
 	})
@@ -153,7 +150,7 @@ func (p *NonOrdered) session(pool *sql.DB) session {
 	s := session{pool: pool, pin: p.dialect != "sqlite"}
 	if p.dialect == "postgres" {
 		s.setup = []string{
-			"SET jit = off", "SET max_parallel_workers_per_gather = 0", "SET statement_timeout = '10s'",
+			"SET default_transaction_isolation = 'read committed'", "SET jit = off", "SET max_parallel_workers_per_gather = 0", "SET statement_timeout = '10s'",
 			"SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '15s'",
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // statementTimeout bounds every transaction of a worker's own.
@@ -25,8 +27,28 @@ type session struct {
 // inTx runs f in a short READ COMMITTED transaction. What a deadlock or a busy
 // database broke off is run again; a broken connection is replaced.
 func (s *session) inTx(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
+	return again(ctx, func(ctx context.Context) error { return s.once(ctx, f) })
+}
+
+// one runs f, a single statement on a pinned connection, like inTx does: it is
+// a transaction of its own, without the round trips of BEGIN and COMMIT.
+func (s *session) one(ctx context.Context, f func(ctx context.Context, conn *sql.Conn) error) error {
+	return again(ctx, func(ctx context.Context) error {
+		if err := s.connect(ctx); err != nil {
+			return err
+		}
+		err := f(ctx, s.conn)
+		if err != nil && !errors.Is(err, reliable.ErrLeaseLost) {
+			s.close() // in an unknown state
+		}
+		return err
+	})
+}
+
+// again runs a transaction until it succeeds or fails for good.
+func again(ctx context.Context, transaction func(ctx context.Context) error) error {
 	for attempt := 1; ; attempt++ {
-		err := s.once(ctx, f)
+		err := bounded(ctx, transaction)
 		if err == nil || attempt == 5 || ctx.Err() != nil || !transient(err) {
 			return err
 		}
@@ -40,9 +62,13 @@ func (s *session) inTx(ctx context.Context, f func(ctx context.Context, tx *sql.
 	}
 }
 
-func (s *session) once(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) (err error) {
+func bounded(ctx context.Context, transaction func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
 	defer cancel()
+	return transaction(ctx)
+}
+
+func (s *session) once(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) (err error) {
 	begin := s.pool.BeginTx
 	options := &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 	if s.pin {
