@@ -1,13 +1,13 @@
 // Package testdb gives each test a database of its own: a schema on
 // PostgreSQL, a database on MariaDB, a file on SQLite.
 //
-// It uses the servers that RELIABLE_TEST_POSTGRES_URL and
-// RELIABLE_TEST_MYSQL_URL name, else those on the standard ports of loopback,
-// else servers that it starts itself (see servers.go). It never skips a test.
+// It uses the servers that RELIABLE_TEST_POSTGRES_URL, RELIABLE_TEST_MYSQL_URL
+// and RELIABLE_TEST_REDIS_URL name, else those on the standard ports of
+// loopback. Command testservers, which make test uses, starts throw-away ones
+// where neither answers. A test without its server fails; it never skips.
 package testdb
 
 import (
-	"crypto/rand"
 	"database/sql"
 	"fmt"
 	"net/url"
@@ -57,15 +57,15 @@ type DB struct {
 // New makes an empty database.
 func New(t testing.TB, d Dialect) DB {
 	t.Helper()
-	name := "reliable_" + strings.ToLower(rand.Text()[:12])
+	name := newName()
 	switch d {
 	case Postgres:
-		base := server(t, d)
+		base := server(t, PostgreSQL)
 		admin(t, "pgx", base, `CREATE SCHEMA `+name)
 		t.Cleanup(func() { admin(t, "pgx", base, `DROP SCHEMA `+name+` CASCADE`) })
 		return DB{d, withQuery(t, base, "search_path", name)}
 	case MySQL:
-		base := server(t, d)
+		base := server(t, MariaDB)
 		admin(t, "mysql", dsn(t, base), `CREATE DATABASE `+name)
 		t.Cleanup(func() { admin(t, "mysql", dsn(t, base), `DROP DATABASE `+name) })
 		u, err := url.Parse(base)

@@ -1,0 +1,155 @@
+package testdb
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Packages returns the Debian packages that hold the service's programs.
+func (s Service) Packages() []string {
+	return [...][]string{{"postgresql"}, {"mariadb-server"}, {"redis-server"}}[s]
+}
+
+// Remedy says what to do where the service can't be started.
+func (s Service) Remedy() string {
+	return fmt.Sprintf("%s: set %s to a server (example: %s), or install it (Debian: apt-get install %s)",
+		s, s.Variable(), s.standard()[0], strings.Join(s.Packages(), " "))
+}
+
+// programs returns the names of the programs that the service needs.
+func (s Service) programs() []string {
+	return [...][]string{{"initdb", "postgres"}, {"mariadb-install-db", "mariadbd"}, {"redis-server"}}[s]
+}
+
+// Installed returns an error that names a program that is missing.
+func (s Service) Installed() error {
+	for _, name := range s.programs() {
+		if _, err := program(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// program finds a program on the PATH or where distributions keep servers.
+func program(name string) (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+	slices.Sort(found)
+	slices.Reverse(found) // the newest first
+	found = append(found, "/usr/sbin/"+name, "/usr/local/sbin/"+name, "/usr/libexec/"+name)
+	if path, err := exec.LookPath(name); err == nil {
+		found = append(found, path)
+	}
+	for _, path := range found {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no program %q", name)
+}
+
+// prepare makes the service's data below dir, for the user that will own it.
+func (s Service) prepare(dir string, log io.Writer) error {
+	data := filepath.Join(dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		return err
+	}
+	owner, err := s.owner()
+	if err != nil {
+		return err
+	}
+	if owner != nil {
+		for _, path := range []string{dir, data} {
+			if err := chown(path, owner); err != nil {
+				return err
+			}
+		}
+	}
+	var args []string
+	switch s {
+	case PostgreSQL:
+		args = []string{"initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"}
+	case MariaDB:
+		args = []string{"mariadb-install-db", "--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"}
+	case Redis:
+		return nil
+	}
+	cmd, err := s.as(owner, dir, args)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s: %w", args[0], err)
+	}
+	return nil
+}
+
+// command returns the service's server, ready to start.
+func (s Service) command(dir string, port int) (*exec.Cmd, error) {
+	owner, err := s.owner()
+	if err != nil {
+		return nil, err
+	}
+	data, at := filepath.Join(dir, "data"), strconv.Itoa(port)
+	switch s {
+	case PostgreSQL:
+		return s.as(owner, dir, []string{
+			"postgres", "-D", data, "-p", at, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+			"-c", "fsync=off", "-c", "max_connections=300",
+		})
+	case MariaDB:
+		return s.as(owner, dir, []string{
+			"mariadbd", "--no-defaults", "--datadir=" + data, "--port=" + at, "--bind-address=127.0.0.1",
+			"--socket=" + filepath.Join(dir, "s"), "--pid-file=" + filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=2", "--max-connections=300",
+		})
+	default:
+		return s.as(owner, dir, []string{"redis-server", "--port", at, "--bind", "127.0.0.1", "--save", "", "--dir", data})
+	}
+}
+
+// as returns a command that runs as owner, or as this user if that is nil. It
+// ends when this process does.
+func (s Service) as(owner *user.User, dir string, args []string) (*exec.Cmd, error) {
+	path, err := program(args[0])
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = dir
+	return cmd, confine(cmd, owner)
+}
+
+// owner returns who the server runs as: nil is this user. PostgreSQL and
+// MariaDB refuse root.
+func (s Service) owner() (*user.User, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{[...]string{"postgres", "mysql", "redis"}[s], "nobody"} {
+		if owner, err := user.Lookup(name); err == nil {
+			return owner, nil
+		}
+	}
+	return nil, errors.New("no user to run it as: it refuses root")
+}
+
+func chown(path string, owner *user.User) error {
+	uid, err := strconv.Atoi(owner.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(owner.Gid)
+	if err != nil {
+		return err
+	}
+	return os.Chown(path, uid, gid)
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+)
+
+// The command gets servers that answer, on a machine where none runs, and its
+// exit code is passed on.
+func TestRun(t *testing.T) {
+	t.Setenv(testdb.Throwaway, "1")
+	for _, service := range testdb.Services() {
+		t.Setenv(service.Variable(), "")
+	}
+	out := t.TempDir() + "/urls"
+	if code := run([]string{"--", "sh", "-c", "echo $RELIABLE_TEST_POSTGRES_URL $RELIABLE_TEST_MYSQL_URL $RELIABLE_TEST_REDIS_URL > " + out + "; exit 7"}); code != 7 {
+		t.Errorf("run() = %d, want the command's 7", code)
+	}
+	urls, err := os.ReadFile(out)
+	if err != nil || len(strings.Fields(string(urls))) != 3 {
+		t.Fatalf("the command got %q, %v, want three URLs", urls, err)
+	}
+	for _, service := range testdb.Services() { // their variables are set still
+		if _, err := testdb.Find(service); err == nil {
+			t.Errorf("%s answers after the command's end", service)
+		}
+	}
+	if code := run(nil); code != 2 {
+		t.Errorf("run() without a command = %d, want 2", code)
+	}
+}
+
+// Where programs are missing and can't be installed, one message says what to
+// do about each service.
+func TestNothingToInstallWith(t *testing.T) {
+	var missing []testdb.Service
+	for _, service := range testdb.Services() {
+		if service.Installed() != nil {
+			missing = append(missing, service)
+		}
+		if remedy := service.Remedy(); !strings.Contains(remedy, service.Variable()) || !strings.Contains(remedy, "apt-get install") {
+			t.Errorf("Remedy() = %q, want the variable and the package", remedy)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if err := install(missing); (err != nil) != (len(missing) > 0) {
+		t.Errorf("install(%v) = %v", missing, err)
+	}
+}

@@ -1,0 +1,167 @@
+package testdb
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startWithin bounds how long a server may take to answer.
+const startWithin = 90 * time.Second
+
+// Server is a throw-away server, which this process started from a local
+// binary. Its data go with it.
+type Server struct {
+	URL     string
+	Service Service
+
+	dir  string
+	port int
+	log  *logBuffer
+	cmd  *exec.Cmd
+	end  chan struct{} // closed when the process has ended
+}
+
+// logBuffer keeps what a server says.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logBuffer) tail() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := l.text.Bytes()
+	return string(text[max(0, len(text)-2000):])
+}
+
+// Launch starts a server on a free port of loopback and waits until it
+// answers. The caller must call Stop.
+func Launch(s Service) (*Server, error) {
+	dir, err := os.MkdirTemp("", "reliable-"+s.String()+"-")
+	if err != nil {
+		return nil, err
+	}
+	server := &Server{Service: s, dir: dir, log: new(logBuffer)}
+	if server.port, err = freePort(); err == nil {
+		server.URL = s.at(server.port)
+		if err = s.prepare(dir, server.log); err == nil {
+			err = server.run()
+		}
+	}
+	if err != nil {
+		server.Stop()
+		return nil, fmt.Errorf("start a throw-away %s: %w\n%s", s, err, server.log.tail())
+	}
+	return server, nil
+}
+
+// at returns the URL of the service on a port of loopback.
+func (s Service) at(port int) string {
+	return fmt.Sprintf([...]string{"postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", "mysql://root@127.0.0.1:%d/", "redis://127.0.0.1:%d/0"}[s], port)
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// run starts the process and waits until it answers.
+func (s *Server) run() error {
+	cmd, err := s.Service.command(s.dir, s.port)
+	if err != nil {
+		return err
+	}
+	cmd.Stdout, cmd.Stderr = s.log, s.log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	end := make(chan struct{})
+	s.cmd, s.end = cmd, end
+	go func() { _ = cmd.Wait(); close(end) }()
+	deadline := time.After(startWithin)
+	for {
+		err := s.Service.ping(s.URL)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-end:
+			return fmt.Errorf("it ended: %s", cmd.ProcessState)
+		case <-deadline:
+			return fmt.Errorf("no answer within %s: %w", startWithin, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Stop ends the server and removes its data.
+func (s *Server) Stop() {
+	if s.cmd != nil {
+		signal := syscall.SIGTERM
+		if s.Service == PostgreSQL {
+			signal = syscall.SIGQUIT // at once, whoever is connected
+		}
+		_ = s.cmd.Process.Signal(syscall.SIGCONT)
+		_ = s.cmd.Process.Signal(signal)
+		select {
+		case <-s.end:
+		case <-time.After(20 * time.Second):
+			s.Kill()
+		}
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// Kill ends the server with SIGKILL.
+func (s *Server) Kill() {
+	_ = s.cmd.Process.Kill()
+	<-s.end
+}
+
+// Pause lets the server stand still, with its connections open.
+func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends a pause.
+func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Restart starts a killed server again, on the same port with the same data.
+func (s *Server) Restart() error {
+	select {
+	case <-s.end:
+	default:
+		return errors.New("testdb: the server runs")
+	}
+	_ = os.Remove(filepath.Join(s.dir, "data", "postmaster.pid"))
+	return s.run()
+}
+
+// Start is Launch for a test: the server is stopped with it.
+func Start(t testing.TB, s Service) *Server {
+	t.Helper()
+	server, err := Launch(s)
+	if err != nil {
+		t.Fatalf("testdb: %v\n%s", err, s.Remedy())
+	}
+	t.Cleanup(server.Stop)
+	return server
+}
