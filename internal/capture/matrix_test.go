@@ -37,7 +37,7 @@ func TestWrites(t *testing.T) {
 }
 
 // anonymous is the name of a test's database, which errors tell.
-var anonymous = regexp.MustCompile(`reliable_[a-z0-9]{12}`)
+var anonymous = regexp.MustCompile(`reliable_test_[0-9]+_[a-z0-9]{12}`)
 
 func (l *lab) compare(t *testing.T, s scenario) {
 	t.Helper()
