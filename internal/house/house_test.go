@@ -81,3 +81,35 @@ func TestFileLength(t *testing.T) {
 		t.Fatalf("%d files, %v; want all of the module's", files, err)
 	}
 }
+
+// The README's first block of code is an Example that runs: each of its lines
+// stands there.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("../../reliable/example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```go\n")
+	code, _, _ := strings.Cut(rest, "```")
+	known := make(map[string]bool)
+	for line := range strings.Lines(string(example)) {
+		known[squeeze(line)] = true
+	}
+	lines := 0
+	for line := range strings.Lines(code) {
+		lines++
+		if !known[squeeze(line)] {
+			t.Errorf("README has the line %q, reliable/example_test.go has not", line)
+		}
+	}
+	if lines < 20 {
+		t.Fatalf("the README's code has %d lines: that can't be all", lines)
+	}
+}
+
+// squeeze returns a line without its indentation and alignment.
+func squeeze(line string) string { return strings.Join(strings.Fields(line), " ") }

@@ -38,6 +38,9 @@ func (m Machine) postgres() (*recipe, error) {
 	if err != nil {
 		return nil, err
 	}
+	if initdb, err = filepath.EvalSymlinks(initdb); err != nil {
+		return nil, err
+	}
 	postgres, err := Machine{[]string{filepath.Dir(initdb)}}.look("postgres") // of the same version
 	if err != nil {
 		return nil, err
