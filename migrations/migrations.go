@@ -110,12 +110,12 @@ func provider(db *gorm.DB) (*goose.Provider, error) {
 	}
 	options := []goose.ProviderOption{goose.WithStore(store), goose.WithDisableGlobalRegistry(true)}
 	var locker lock.SessionLocker
-	switch dialect {
-	case goose.DialectPostgres:
+	switch db.Name() {
+	case "postgres":
 		if locker, err = lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)); err != nil {
 			return nil, fmt.Errorf("migrations: %w", err)
 		}
-	case goose.DialectMySQL:
+	case "mysql":
 		locker = mariaLock{}
 	}
 	if locker != nil {

@@ -57,26 +57,42 @@ type DB struct {
 // New makes an empty database.
 func New(t testing.TB, d Dialect) DB {
 	t.Helper()
-	name := newName()
 	switch d {
 	case Postgres:
-		base := server(t, PostgreSQL)
-		admin(t, "pgx", base, `CREATE SCHEMA `+name)
-		t.Cleanup(func() { admin(t, "pgx", base, `DROP SCHEMA `+name+` CASCADE`) })
-		return DB{d, withQuery(t, base, "search_path", name)}
+		return newOn(t, d, server(t, PostgreSQL))
 	case MySQL:
-		base := server(t, MariaDB)
-		admin(t, "mysql", dsn(t, base), `CREATE DATABASE `+name)
-		t.Cleanup(func() { admin(t, "mysql", dsn(t, base), `DROP DATABASE `+name) })
-		u, err := url.Parse(base)
-		if err != nil {
-			t.Fatal(err)
-		}
-		u.Path = "/" + name
-		return DB{d, u.String()}
+		return newOn(t, d, server(t, MariaDB))
 	default:
 		return DB{d, "sqlite://" + filepath.Join(t.TempDir(), "test.db")}
 	}
+}
+
+// New makes an empty database on a throw-away PostgreSQL or MariaDB.
+func (s *Server) New(t testing.TB) DB {
+	t.Helper()
+	if s.Service == MariaDB {
+		return newOn(t, MySQL, s.URL)
+	}
+	return newOn(t, Postgres, s.URL)
+}
+
+// newOn makes a schema on PostgreSQL, a database on MariaDB.
+func newOn(t testing.TB, d Dialect, base string) DB {
+	t.Helper()
+	name := newName()
+	if d == Postgres {
+		admin(t, "pgx", base, `CREATE SCHEMA `+name)
+		t.Cleanup(func() { admin(t, "pgx", base, `DROP SCHEMA `+name+` CASCADE`) })
+		return DB{d, withQuery(t, base, "search_path", name)}
+	}
+	admin(t, "mysql", dsn(t, base), `CREATE DATABASE `+name)
+	t.Cleanup(func() { admin(t, "mysql", dsn(t, base), `DROP DATABASE `+name) })
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return DB{d, u.String()}
 }
 
 // Open connects to the database; the connection is closed with the test.

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -151,8 +150,15 @@ func (s *Server) Restart() error {
 	default:
 		return errors.New("testdb: the server runs")
 	}
-	_ = os.Remove(filepath.Join(s.dir, "data", "postmaster.pid"))
-	return s.run()
+	var err error
+	for range 20 { // processes of the killed one may hold on to its data for a moment
+		if err = s.run(); err == nil {
+			return nil
+		}
+		<-s.end
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // nothing tells when they are gone
+	}
+	return fmt.Errorf("restart %s: %w\n%s", s.Service, err, s.log.tail())
 }
 
 // Start is Launch for a test: the server is stopped with it.
