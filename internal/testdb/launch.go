@@ -110,6 +110,7 @@ func (s Service) command(dir string, port int) (*exec.Cmd, error) {
 		return s.as(owner, dir, []string{
 			"mariadbd", "--no-defaults", "--datadir=" + data, "--port=" + at, "--bind-address=127.0.0.1",
 			"--socket=" + filepath.Join(dir, "s"), "--pid-file=" + filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=2", "--max-connections=300",
+			"--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci",
 		})
 	default:
 		return s.as(owner, dir, []string{"redis-server", "--port", at, "--bind", "127.0.0.1", "--save", "", "--dir", data})

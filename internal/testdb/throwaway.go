@@ -52,7 +52,7 @@ func (l *logBuffer) tail() string {
 // Launch starts a server on a free port of loopback and waits until it
 // answers. The caller must call Stop.
 func Launch(s Service) (*Server, error) {
-	dir, err := os.MkdirTemp("", "reliable-"+s.String()+"-")
+	dir, err := os.MkdirTemp("", s.Directory())
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +69,9 @@ func Launch(s Service) (*Server, error) {
 	}
 	return server, nil
 }
+
+// Directory returns how the names of the service's throw-away data begin.
+func (s Service) Directory() string { return "reliable-" + s.String() + "-" }
 
 // at returns the URL of the service on a port of loopback.
 func (s Service) at(port int) string {
@@ -120,7 +123,7 @@ func (s *Server) Stop() {
 		if s.Service == PostgreSQL {
 			signal = syscall.SIGQUIT // at once, whoever is connected
 		}
-		_ = s.cmd.Process.Signal(syscall.SIGCONT)
+		_ = s.Resume()
 		_ = s.cmd.Process.Signal(signal)
 		select {
 		case <-s.end:
@@ -133,15 +136,27 @@ func (s *Server) Stop() {
 
 // Kill ends the server with SIGKILL.
 func (s *Server) Kill() {
-	_ = s.cmd.Process.Kill()
+	_ = s.signal(syscall.SIGKILL) // what is gone needs none
 	<-s.end
 }
 
 // Pause lets the server stand still, with its connections open.
-func (s *Server) Pause() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
 
 // Resume ends a pause.
-func (s *Server) Resume() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+func (s *Server) Resume() error { return s.signal(syscall.SIGCONT) }
+
+// signal reaches the server and its children: PostgreSQL has one for each
+// connection.
+func (s *Server) signal(signal syscall.Signal) error {
+	var errs []error
+	for _, pid := range family(s.cmd.Process.Pid) {
+		if err := syscall.Kill(pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // Restart starts a killed server again, on the same port with the same data.
 func (s *Server) Restart() error {

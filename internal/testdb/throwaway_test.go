@@ -41,6 +41,10 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = pool.Close() }()
+	pool.SetMaxOpenConns(1)
+	if err := pool.Ping(); err != nil { // so that a connection is open
+		t.Fatal(err)
+	}
 	if err := server.Pause(); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -25,6 +26,7 @@ import (
 
 func main() {
 	runtime.LockOSThread() // the servers end with the thread that started them
+	endWithParent()
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -38,8 +40,12 @@ func run(args []string) int {
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	missing := look()
-	if err := install(missing); err != nil {
+	sweep(time.Now())
+	environ, missing, err := look()
+	if err == nil {
+		err = install(missing)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "testservers: %v\n", err)
 		return 1
 	}
@@ -52,27 +58,39 @@ func run(args []string) int {
 		}
 		defer server.Stop()
 		fmt.Fprintf(os.Stderr, "testservers: started %s in %.1f s: %s\n", service, time.Since(begun).Seconds(), server.URL)
-		if err := os.Setenv(service.Variable(), server.URL); err != nil {
-			fmt.Fprintf(os.Stderr, "testservers: %v\n", err)
-			return 1
-		}
+		environ = append(environ, service.Variable()+"="+server.URL)
 	}
-	return command(args, signals)
+	return command(args, environ, signals)
 }
 
-// look tells the command where the services are that answer, and returns the
-// others.
-func look() (missing []testdb.Service) {
+// look returns, for the command's environment, where the services are that
+// answer, and the others. One that was named must answer.
+func look() (environ []string, missing []testdb.Service, err error) {
+	var errs []error
 	for _, service := range testdb.Services() {
 		address, err := testdb.Find(service)
-		if err == nil {
-			err = os.Setenv(service.Variable(), address)
-		}
-		if err != nil {
+		switch {
+		case err == nil:
+			environ = append(environ, service.Variable()+"="+address)
+		case os.Getenv(service.Variable()) != "":
+			errs = append(errs, fmt.Errorf("%s: no %s answers there: %w; unset it to have one started", service.Variable(), service, err))
+		default:
 			missing = append(missing, service)
 		}
 	}
-	return missing
+	return environ, missing, errors.Join(errs...)
+}
+
+// sweep removes what killed runs left of servers an hour ago or earlier.
+func sweep(now time.Time) {
+	for _, service := range testdb.Services() {
+		left, _ := filepath.Glob(filepath.Join(os.TempDir(), service.Directory()+"*"))
+		for _, dir := range left {
+			if info, err := os.Stat(dir); err == nil && now.Sub(info.ModTime()) > time.Hour {
+				_ = os.RemoveAll(dir) // another run may be at it
+			}
+		}
+	}
 }
 
 // install installs the programs that are missing, where it can: as root on
@@ -104,9 +122,11 @@ func install(services []testdb.Service) error {
 }
 
 // command runs the command, passes signals on, and returns its exit code.
-func command(args []string, signals <-chan os.Signal) int {
+func command(args, environ []string, signals <-chan os.Signal) int {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), environ...)
+	confine(cmd)
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintf(os.Stderr, "testservers: %v\n", err)
 		return 1
@@ -116,11 +136,14 @@ func command(args []string, signals <-chan os.Signal) int {
 	for {
 		select {
 		case s := <-signals:
-			_ = cmd.Process.Signal(s) // it may have ended by now
+			_ = syscall.Kill(-cmd.Process.Pid, s.(syscall.Signal)) // all of the group; it may have ended by now
 		case err := <-ended:
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
-				return max(exit.ExitCode(), 1) // -1 after a signal
+				if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+					return 128 + int(status.Signal())
+				}
+				return exit.ExitCode()
 			}
 			if err != nil {
 				return 1

@@ -23,10 +23,19 @@ func TestRun(t *testing.T) {
 	if err != nil || len(strings.Fields(string(urls))) != 3 {
 		t.Fatalf("the command got %q, %v, want three URLs", urls, err)
 	}
-	for _, service := range testdb.Services() { // their variables are set still
+	for i, service := range testdb.Services() {
+		t.Setenv(service.Variable(), strings.Fields(string(urls))[i])
 		if _, err := testdb.Find(service); err == nil {
 			t.Errorf("%s answers after the command's end", service)
 		}
+		t.Setenv(service.Variable(), "")
+	}
+	if code := run([]string{"sh", "-c", "kill -TERM $$"}); code != 128+15 {
+		t.Errorf("run() = %d after the command died of SIGTERM, want 143", code)
+	}
+	t.Setenv(testdb.PostgreSQL.Variable(), "postgres://127.0.0.1:1/none")
+	if code := run([]string{"true"}); code != 1 {
+		t.Errorf("run() = %d with a variable that names no server, want 1", code)
 	}
 	if code := run(nil); code != 2 {
 		t.Errorf("run() without a command = %d, want 2", code)
