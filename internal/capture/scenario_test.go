@@ -20,6 +20,7 @@ type scenario struct {
 	name string
 	run  func(db *gorm.DB) string
 	only []testdb.Dialect // where GORM can do it
+	why  string           // it can't be captured; empty = it is
 }
 
 // seen renders what a writer sees.
