@@ -245,3 +245,54 @@ func TestRecord(t *testing.T) {
 		}
 	})
 }
+
+// ItemRow is not registered, but writes to the table of Item.
+type ItemRow struct {
+	ID  uint
+	Qty int
+}
+
+// TableName implements gorm's schema.Tabler.
+func (ItemRow) TableName() string { return "items" }
+
+// What is seen and can't be recorded is refused, with the way out.
+func TestUncapturedIsRefused(t *testing.T) {
+	writes := map[string]func(db *gorm.DB) error{
+		"without a model": func(db *gorm.DB) error { return db.Table("items").Where("id = 1").Update("qty", 9).Error },
+		"with an alias":   func(db *gorm.DB) error { return db.Table("items AS i").Where("i.id = 1").Update("qty", 9).Error },
+		"a map":           func(db *gorm.DB) error { return db.Table("items").Create(map[string]any{"code": "m"}).Error },
+		"another struct":  func(db *gorm.DB) error { return db.Model(&ItemRow{ID: 1}).Update("qty", 9).Error },
+		"another table":   func(db *gorm.DB) error { return db.Table("plains").Where("id = 1").Delete(&Item{}).Error },
+	}
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		for name, write := range writes {
+			db := shop(t, d)
+			if err := reliable.Skip(db).Create(&Item{Code: "x", Qty: 1}).Error; err != nil {
+				t.Fatal(err)
+			}
+			if err := write(db); err == nil || !strings.Contains(err.Error(), "reliable.Skip") {
+				t.Errorf("%s: %v, want an error that names the way out", name, err)
+			}
+			var item Item
+			if err := db.First(&item).Error; err != nil || item.Qty != 1 {
+				t.Errorf("%s: the row is %+v, %v, want it unchanged", name, item, err)
+			}
+			if err := write(reliable.Skip(db)); err != nil && strings.Contains(err.Error(), "reliable:") {
+				t.Errorf("%s, skipped: %v", name, err)
+			}
+		}
+	})
+}
+
+func TestAllowUncaptured(t *testing.T) {
+	r := new(reliable.Registry)
+	reliable.AfterCommit(r, reliable.Callback[Item]{Name: "index", Run: nothing[Item]})
+	db := testdb.New(t, testdb.SQLite).Open(t)
+	if err := errors.Join(db.AutoMigrate(&Item{}), db.Use(reliable.New(reliable.Config{Registry: r, AllowUncaptured: true})), migrations.Up(t.Context(), db),
+		db.Table("items").Create(map[string]any{"code": "m"}).Error); err != nil {
+		t.Fatal(err)
+	}
+	if got := entries(t, db); len(got) > 0 {
+		t.Errorf("entries = %q, want none", got)
+	}
+}

@@ -32,6 +32,12 @@ type Config struct {
 	// (SkipDefaultTransaction) instead of opening one around it.
 	RequireTransaction bool
 
+	// AllowUncaptured lets writes through that the plugin sees and can't
+	// record: without a model, or of another struct, to the table of a
+	// registered model, and of a registered model to another table. Otherwise
+	// they are errors.
+	AllowUncaptured bool
+
 	// Tables says where the outbox's tables are.
 	Tables Tables
 

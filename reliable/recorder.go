@@ -3,7 +3,6 @@ package reliable
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -16,43 +15,6 @@ import (
 type recorder struct{ plugin *Plugin }
 
 var _ capture.Hook = recorder{}
-
-// Watches implements [capture.Hook].
-func (r recorder) Watches(db *gorm.DB, op capture.Operation) (bool, error) {
-	stmt := db.Statement
-	w := r.plugin.watches[stmt.Schema.ModelType]
-	if w == nil || skipped(stmt.Context) {
-		return false, nil
-	}
-	if err := w.sameTable(stmt); err != nil {
-		return false, err
-	}
-	wanted := w.captured()
-	switch op {
-	case capture.Create: // an upsert updates
-		return wanted.Has(OpSave), nil
-	case capture.Update:
-		return wanted.Has(OpUpdate), nil
-	default:
-		return wanted.Has(OpDestroy), nil
-	}
-}
-
-// sameTable refuses a write of the model's struct into another table: its rows
-// are not the model's.
-func (w *watch) sameTable(stmt *gorm.Statement) error {
-	if stmt.Table == w.schema.Table {
-		return nil
-	}
-	if stmt.TableExpr != nil { // Table("orders AS o")
-		words := strings.FieldsFunc(stmt.TableExpr.SQL, func(c rune) bool { return strings.ContainsRune(" \"`", c) })
-		if len(words) > 0 && words[0] == w.schema.Table {
-			return nil
-		}
-	}
-	return fmt.Errorf("reliable: a write of %s to the table %s can't be recorded, since its rows are not those of %s: opt out with reliable.Skip",
-		w.class(), stmt.Table, w.schema.Table)
-}
 
 // Recorded implements [capture.Hook].
 func (r recorder) Recorded(committed bool) {

@@ -71,7 +71,7 @@ func Install(db *gorm.DB, h Hook, o Options) error {
 // around returns a callback that runs core with the statement's rows captured.
 func (c *capture) around(op Operation, core func(*gorm.DB)) func(*gorm.DB) {
 	return func(db *gorm.DB) {
-		if db.Error != nil || db.DryRun || db.Statement.Schema == nil {
+		if db.Error != nil || db.DryRun {
 			core(db)
 			return
 		}
@@ -80,7 +80,7 @@ func (c *capture) around(op Operation, core func(*gorm.DB)) func(*gorm.DB) {
 			_ = db.AddError(err)
 			return
 		}
-		if !watched {
+		if !watched || db.Statement.Schema == nil {
 			core(db)
 			return
 		}

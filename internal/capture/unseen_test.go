@@ -7,7 +7,7 @@ import "gorm.io/gorm"
 func unseen() []scenario {
 	const (
 		raw   = "raw SQL has no model; record it with `reliable.Record`"
-		table = "`Table` without `Model` has no model; add `Model`, or record it with `reliable.Record`"
+		table = "no model: the plugin refuses it for the table of a registered one, unless `AllowUncaptured`; add `Model`"
 	)
 	because := func(why string, s scenario) scenario { s.why = why; return s }
 	return []scenario{
