@@ -29,6 +29,7 @@ type queries struct {
 	deadWorkers         string // deletes them
 	strayClaims         string // claims whose worker is gone
 	suspect             string // marks what a dead worker left
+	died                string // an entry, if it is dead; see entryColumns
 	countKind           string
 }
 
@@ -54,7 +55,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	}
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.countKind,
+		&q.fail, &q.deleteClaims, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.died, &q.countKind,
 	} {
 		*text = names.Replace(*text)
 	}

@@ -15,6 +15,7 @@ func mariaQueries() queries {
 	q.expand(expand)
 	q.fresh = strings.Replace(q.fresh, "created_at", "CAST(created_at AS char)", 1)
 	q.retries = strings.Replace(q.retries, "created_at", "CAST(created_at AS char)", 1)
+	q.died = strings.Replace(q.died, "created_at", "CAST(created_at AS char)", 1)
 	// An IN over a subquery is run for every row of the table by DELETE and
 	// UPDATE, so that these join.
 	const each = "JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j STRAIGHT_JOIN "
@@ -84,6 +85,7 @@ func jsonQueries() queries {
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
 		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
 		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list}`,
+		died:         `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
 		countKind:    `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
 	}
 }

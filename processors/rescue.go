@@ -16,6 +16,7 @@ type stray struct {
 	worker string
 	ids    []int64
 	alone  bool
+	died   []*reliable.OutboxEntry // its suspect, if that had too many crashes
 }
 
 // rescue takes the entries of dead workers: their claims go, and what stood in
@@ -35,9 +36,9 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 			return err
 		}
 		tokens := make([]int64, len(rescued))
-		for i, c := range rescued {
-			tokens[i] = c.token
-			if err := p.suspectAll(ctx, tx, c); err != nil {
+		for i := range rescued {
+			tokens[i] = rescued[i].token
+			if err := p.suspectAll(ctx, tx, &rescued[i]); err != nil {
 				return err
 			}
 		}
@@ -50,9 +51,13 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
+	monitor := p.site.Plugin.Monitor()
 	for _, c := range rescued {
 		if len(c.ids) > 0 {
-			p.site.Plugin.Monitor().Publish(&reliable.EntriesRescued{Worker: c.worker, Entries: len(c.ids)})
+			monitor.Publish(&reliable.EntriesRescued{Worker: c.worker, Entries: len(c.ids), Died: len(c.died)})
+		}
+		for _, e := range c.died {
+			monitor.Publish(&reliable.EntryDied{Entry: e, ErrorClass: "crash", ErrorMessage: fmt.Sprintf("the worker died each of the %d times that this entry ran alone", e.Crashes)})
 		}
 	}
 	return nil
@@ -74,7 +79,7 @@ func readStrays(rows *sql.Rows) (found []stray, err error) {
 	return found, rows.Err()
 }
 
-func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c stray) error {
+func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c *stray) error {
 	if len(c.ids) == 0 {
 		return nil
 	}
@@ -91,7 +96,14 @@ func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c stray) error 
 	case "sqlite":
 		args = append(counted, ids)
 	}
-	_, err := tx.ExecContext(ctx, p.q.suspect, args...)
+	if _, err := tx.ExecContext(ctx, p.q.suspect, args...); err != nil || !c.alone {
+		return err
+	}
+	rows, err := tx.QueryContext(ctx, p.q.died, c.ids[0])
+	if err != nil {
+		return err
+	}
+	c.died, err = readEntries(rows, 1)
 	return err
 }
 

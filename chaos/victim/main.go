@@ -3,13 +3,15 @@
 //
 //	entry id, token, callback, order id
 //
-// CHAOS_PACE is how long a callback takes.
+// CHAOS_PACE is how long a callback takes. CHAOS_POISON is the id of an order
+// whose callbacks kill the process.
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/chaos"
@@ -36,6 +38,9 @@ func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
 		return nil, err
 	}
 	registry := chaos.Callbacks(func(_ context.Context, c reliable.Change[chaos.Order], callback string) error {
+		if fmt.Sprint(c.Model.ID) == os.Getenv("CHAOS_POISON") {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		}
 		time.Sleep(pace) //nolint:forbidigo // the callback is no quitter: also while the worker drains
 		_, err := fmt.Fprintln(ledger, c.Entry.ID, c.Token, callback, c.Model.ID)
 		return err
