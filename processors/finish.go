@@ -160,9 +160,11 @@ func (p *NonOrdered) writeOne(ctx context.Context, token int64, done []int64, fa
 // writeTx is writeOne where it takes several statements.
 func (p *NonOrdered) writeTx(ctx context.Context, token int64, done []int64, failures []failure, rest []int64) error {
 	return p.finisher.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		err := p.write(ctx, tx, token, done, failures, rest)
+		if err := p.write(ctx, tx, token, done, failures, rest); err != nil {
+			return err
+		}
 		failpoint.Hit("finish.written")
-		return err
+		return nil
 	})
 }
 

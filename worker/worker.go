@@ -133,7 +133,8 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker: %w", err)
 	case <-ctx.Done():
 		stopKeeping()
-		return <-kept
+		<-kept //nolint:errcheck // what was broken off is no failure
+		return nil
 	}
 	monitor.Publish(&reliable.Started{Worker: w.id, Threads: w.Threads, Processor: "non_ordered"})
 	s := newShift(w) //nolint:contextcheck // what runs is finished after ctx is done

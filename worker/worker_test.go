@@ -227,6 +227,19 @@ func TestRescueFencesTheDead(t *testing.T) {
 	})
 }
 
+// A worker that is stopped while it starts has nothing to report.
+func TestStopWhileStarting(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		r := new(reliable.Registry)
+		reliable.AfterCreateCommit(r, "x", func(context.Context, reliable.Change[Order]) error { return nil })
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := (&worker.Worker{DB: open(t, testdb.New(t, d), r)}).Run(ctx); err != nil {
+			t.Errorf("Run() = %v, want nil", err)
+		}
+	})
+}
+
 func TestMissingTablesSayWhatToDo(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		r := new(reliable.Registry)
