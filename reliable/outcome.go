@@ -35,7 +35,6 @@ type Outcome struct {
 	RetryAt      time.Time       // StateRetry: when the earliest pending callback is due, by the database's clock
 	Attempts     int             // the entry's new count of failed attempts
 	Interrupted  bool            // a shutdown or a lost lease cut the run short; no attempt is burnt
-	Crashed      bool            // the entry died because its crashes reached the limit
 	ErrorClass   string          // of the last failure; empty without one
 	ErrorMessage string          // of the last failure: valid UTF-8, no NUL, at most 8 KiB
 	Callbacks    json.RawMessage // new state per callback; empty if nothing ever failed
