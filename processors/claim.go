@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -55,10 +56,21 @@ func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 	if p.expired() {
 		return nil, errors.New("processors: the lease is not renewed: no claim until it is")
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	var c *claim
 	var sent time.Time
-	err := p.claimer.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := p.claimer.inTx(context.WithoutCancel(ctx), func(ctx context.Context, tx *sql.Tx) error {
 		sent = time.Now()
+		if c != nil { // of a try whose COMMIT had no answer
+			p.doubt, c = true, nil
+		}
+		if p.doubt {
+			if err := p.settleDoubt(ctx, tx); err != nil {
+				return err
+			}
+		}
 		found, err := p.find(ctx, tx, n)
 		if err != nil || len(found) == 0 {
 			c = nil
@@ -69,6 +81,7 @@ func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 		failpoint.Hit("claim.inserted")
 		return err
 	})
+	p.doubt = err != nil && (p.doubt || c != nil) // it may have committed all the same
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
@@ -80,6 +93,7 @@ func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 	defer p.mu.Unlock()
 	if c.worker != p.worker || time.Since(sent) > p.LeaseTTL {
 		close(c.lost) // it took too long: others may have taken it already
+		p.doubt = true
 	} else {
 		p.claims[c.token] = c
 	}
@@ -87,6 +101,18 @@ func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 		p.lone = c
 	}
 	return c, nil
+}
+
+// settleDoubt gives up the claims of this worker that it does not know: the
+// answer to their COMMIT was lost. Nothing of them has begun.
+func (p *NonOrdered) settleDoubt(ctx context.Context, tx *sql.Tx) error {
+	p.mu.Lock()
+	known := slices.Concat(slices.Collect(maps.Keys(p.claims)), p.spent)
+	worker := p.worker
+	p.watermark = 0
+	p.mu.Unlock()
+	_, err := tx.ExecContext(ctx, p.q.abandon, worker, idList(p.dialect, known))
+	return err
 }
 
 // find locks due entries that nobody holds and that this binary covers: one

@@ -72,6 +72,7 @@ type NonOrdered struct {
 	retryAt    time.Time // when to look for retries again,
 	wasSuspect bool      // whether the last claim was a suspect's,
 	lone       *claim    // and the claim of a suspect that runs alone
+	doubt      bool      // whether a claim may be there whose answer was lost
 }
 
 // Run implements [EntriesProcessor].

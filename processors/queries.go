@@ -23,6 +23,7 @@ type queries struct {
 	archive, drop, keep string // elsewhere: what becomes of done entries
 	fail                string // reschedules or buries failed entries
 	deleteClaims        string
+	abandon             string // deletes a worker's other claims
 	now                 string
 	register, beat      string
 	deregister          string
@@ -55,7 +56,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	}
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.died, &q.countKind,
+		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.died, &q.countKind,
 	} {
 		*text = names.Replace(*text)
 	}

@@ -80,6 +80,7 @@ func jsonQueries() queries {
 		drop:         `DELETE FROM {entries} WHERE id IN {list}`,
 		keep:         `UPDATE {entries} SET processed_at = {now}, retry_at = NULL, updated_at = {now} WHERE id IN {list}`,
 		deleteClaims: `DELETE FROM {claims} WHERE token IN {list}`,
+		abandon:      `DELETE FROM {claims} WHERE worker = ? AND token NOT IN {list}`,
 		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES (?, ?, ?, ?, ?, ?)`,
 		beat:         `UPDATE {workers} SET beat_at = {now} WHERE id = ?`,
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
@@ -94,7 +95,7 @@ func jsonQueries() queries {
 func (q *queries) expand(r *strings.Replacer) {
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.archive, &q.drop, &q.keep,
-		&q.deleteClaims, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind,
+		&q.deleteClaims, &q.abandon, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind,
 	} {
 		*text = r.Replace(*text)
 	}

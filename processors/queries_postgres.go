@@ -37,6 +37,7 @@ func postgresQueries() queries {
 		keep: `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, updated_at = clock_timestamp()
 			WHERE id = ANY ((SELECT ids FROM done)::bigint[]))` + count,
 		deleteClaims: `DELETE FROM {claims} WHERE token = ANY ($1::bigint[])`,
+		abandon:      `DELETE FROM {claims} WHERE worker = $1 AND token <> ALL ($2::bigint[])`,
 		now:          `SELECT clock_timestamp()`,
 		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES ($1, $2, $3, $4, $5, $6)`,
 		beat:         `UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1`,
