@@ -1,6 +1,7 @@
-.PHONY: help demo test race lint bench verify tidy fuzz
+.PHONY: help demo test versions race lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
+VERSIONS ?= 13,14,15,16,17,18
 LINTER_VERSION = v2.15.0
 LINTER = .bin/golangci-lint-$(LINTER_VERSION)
 
@@ -12,6 +13,9 @@ demo: ## run a shop, kill its worker, and prove that nothing is lost
 
 test: ## run all tests on PostgreSQL, MariaDB and SQLite
 	go run ./internal/testdb/testservers -- go test -timeout 20m ./...
+
+versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
+	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./reliable ./migrations ./processors
 
 race: ## run all tests with the race detector
 	go run ./internal/testdb/testservers -- go test -race -timeout 25m ./...

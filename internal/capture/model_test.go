@@ -3,6 +3,7 @@ package capture_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -182,5 +183,6 @@ func contents(t *testing.T, db *gorm.DB) []string {
 			all = append(all, fmt.Sprintf("%s %v", name, row))
 		}
 	}
+	slices.Sort(all) // a table has no order: how an update is planned may show in it
 	return all
 }

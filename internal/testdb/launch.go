@@ -3,7 +3,6 @@ package testdb
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -32,21 +31,25 @@ func (s Service) programs() []string {
 // Installed returns an error that names a program that is missing.
 func (s Service) Installed() error {
 	for _, name := range s.programs() {
-		if _, err := program(name); err != nil {
+		if _, err := program("", name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// program finds a program on the PATH or where distributions keep servers.
-func program(name string) (string, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
-	slices.Sort(found)
-	slices.Reverse(found) // the newest first
-	found = append(found, "/usr/sbin/"+name, "/usr/local/sbin/"+name, "/usr/libexec/"+name)
-	if path, err := exec.LookPath(name); err == nil {
-		found = append(found, path)
+// program finds a program in dir; if that is "", on the PATH or where
+// distributions keep servers.
+func program(dir, name string) (string, error) {
+	found := []string{filepath.Join(dir, name)}
+	if dir == "" {
+		found, _ = filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
+		slices.Sort(found)
+		slices.Reverse(found) // the newest first
+		found = append(found, "/usr/sbin/"+name, "/usr/local/sbin/"+name, "/usr/libexec/"+name)
+		if path, err := exec.LookPath(name); err == nil {
+			found = append(found, path)
+		}
 	}
 	for _, path := range found {
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
@@ -56,25 +59,25 @@ func program(name string) (string, error) {
 	return "", fmt.Errorf("no program %q", name)
 }
 
-// prepare makes the service's data below dir, for the user that will own it.
-func (s Service) prepare(dir string, log io.Writer) error {
-	data := filepath.Join(dir, "data")
+// prepare makes the server's data, for the user that will own it.
+func (s *Server) prepare() error {
+	data := filepath.Join(s.dir, "data")
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return err
 	}
-	owner, err := s.owner()
+	owner, err := s.Service.owner()
 	if err != nil {
 		return err
 	}
 	if owner != nil {
-		for _, path := range []string{dir, data} {
+		for _, path := range []string{s.dir, data} {
 			if err := chown(path, owner); err != nil {
 				return err
 			}
 		}
 	}
 	var args []string
-	switch s {
+	switch s.Service {
 	case PostgreSQL:
 		args = []string{"initdb", "--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"}
 	case MariaDB:
@@ -82,50 +85,50 @@ func (s Service) prepare(dir string, log io.Writer) error {
 	case Redis:
 		return nil
 	}
-	cmd, err := s.as(owner, dir, args)
+	cmd, err := s.as(owner, args)
 	if err != nil {
 		return err
 	}
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr = s.log, s.log
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
 	return nil
 }
 
-// command returns the service's server, ready to start.
-func (s Service) command(dir string, port int) (*exec.Cmd, error) {
-	owner, err := s.owner()
+// command returns the server's process, ready to start.
+func (s *Server) command() (*exec.Cmd, error) {
+	owner, err := s.Service.owner()
 	if err != nil {
 		return nil, err
 	}
-	data, at := filepath.Join(dir, "data"), strconv.Itoa(port)
-	switch s {
+	data, at := filepath.Join(s.dir, "data"), strconv.Itoa(s.port)
+	switch s.Service {
 	case PostgreSQL:
-		return s.as(owner, dir, []string{
+		return s.as(owner, []string{
 			"postgres", "-D", data, "-p", at, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 			"-c", "fsync=off", "-c", "max_connections=300",
 		})
 	case MariaDB:
-		return s.as(owner, dir, []string{
+		return s.as(owner, []string{
 			"mariadbd", "--no-defaults", "--datadir=" + data, "--port=" + at, "--bind-address=127.0.0.1",
-			"--socket=" + filepath.Join(dir, "s"), "--pid-file=" + filepath.Join(dir, "pid"), "--innodb-flush-log-at-trx-commit=2", "--max-connections=300",
+			"--socket=" + filepath.Join(s.dir, "s"), "--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-flush-log-at-trx-commit=2", "--max-connections=300",
 			"--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci",
 		})
 	default:
-		return s.as(owner, dir, []string{"redis-server", "--port", at, "--bind", "127.0.0.1", "--save", "", "--dir", data})
+		return s.as(owner, []string{"redis-server", "--port", at, "--bind", "127.0.0.1", "--save", "", "--dir", data})
 	}
 }
 
 // as returns a command that runs as owner, or as this user if that is nil. It
 // ends when this process does.
-func (s Service) as(owner *user.User, dir string, args []string) (*exec.Cmd, error) {
-	path, err := program(args[0])
+func (s *Server) as(owner *user.User, args []string) (*exec.Cmd, error) {
+	path, err := program(s.programs, args[0])
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(path, args[1:]...)
-	cmd.Dir = dir
+	cmd.Dir = s.dir
 	return cmd, confine(cmd, owner)
 }
 

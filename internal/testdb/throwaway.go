@@ -22,11 +22,12 @@ type Server struct {
 	URL     string
 	Service Service
 
-	dir  string
-	port int
-	log  *logBuffer
-	cmd  *exec.Cmd
-	end  chan struct{} // closed when the process has ended
+	programs string // where they are; "" where they usually are
+	dir      string
+	port     int
+	log      *logBuffer
+	cmd      *exec.Cmd
+	end      chan struct{} // closed when the process has ended
 }
 
 // logBuffer keeps what a server says.
@@ -51,15 +52,18 @@ func (l *logBuffer) tail() string {
 
 // Launch starts a server on a free port of loopback and waits until it
 // answers. The caller must call Stop.
-func Launch(s Service) (*Server, error) {
+func Launch(s Service) (*Server, error) { return launch(s, "") }
+
+// launch starts a server with the programs of a folder.
+func launch(s Service, programs string) (*Server, error) {
 	dir, err := os.MkdirTemp("", s.Directory())
 	if err != nil {
 		return nil, err
 	}
-	server := &Server{Service: s, dir: dir, log: new(logBuffer)}
+	server := &Server{Service: s, programs: programs, dir: dir, log: new(logBuffer)}
 	if server.port, err = freePort(); err == nil {
 		server.URL = s.at(server.port)
-		if err = s.prepare(dir, server.log); err == nil {
+		if err = server.prepare(); err == nil {
 			err = server.run()
 		}
 	}
@@ -89,7 +93,7 @@ func freePort() (int, error) {
 
 // run starts the process and waits until it answers.
 func (s *Server) run() error {
-	cmd, err := s.Service.command(s.dir, s.port)
+	cmd, err := s.command()
 	if err != nil {
 		return err
 	}

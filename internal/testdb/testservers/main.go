@@ -7,10 +7,18 @@
 // starts the others from local binaries, and stops them at the end; as root on
 // Debian, it installs the binaries that are missing. The exit code is the
 // command's, or 1 with one message that says what to do.
+//
+// With versions of PostgreSQL it starts a server of each, one after the other,
+// and runs the command on it with that database alone:
+//
+//	go run ./internal/testdb/testservers -postgres 13,18 -- go test ./internal/capture
+//
+// The exit code is then that of the last command that failed.
 package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,12 +39,20 @@ func main() {
 }
 
 func run(args []string) int {
-	if len(args) > 0 && args[0] == "--" {
-		args = args[1:]
-	}
-	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "usage: testservers -- command [argument ...]")
+	flags := flag.NewFlagSet("testservers", flag.ContinueOnError)
+	postgres := flags.String("postgres", "", "major `versions` of PostgreSQL, separated by commas, to run the command on")
+	if err := flags.Parse(args); err != nil {
 		return 2
+	}
+	args = flags.Args()
+	if len(args) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: testservers [-postgres versions] -- command [argument ...]")
+		return 2
+	}
+	versions, err := fetch(*postgres)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "testservers: %v\n", err)
+		return 1
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -59,6 +75,9 @@ func run(args []string) int {
 		defer server.Stop()
 		fmt.Fprintf(os.Stderr, "testservers: started %s in %.1f s: %s\n", service, time.Since(begun).Seconds(), server.URL)
 		environ = append(environ, service.Variable()+"="+server.URL)
+	}
+	if len(versions) > 0 {
+		return onEach(versions, args, environ, signals)
 	}
 	return command(args, environ, signals)
 }

@@ -33,6 +33,9 @@ func TestRun(t *testing.T) {
 	if code := run([]string{"sh", "-c", "kill -TERM $$"}); code != 128+15 {
 		t.Errorf("run() = %d after the command died of SIGTERM, want 143", code)
 	}
+	if code := run([]string{"-postgres", "9", "--", "true"}); code != 1 {
+		t.Errorf("run() = %d with a version that can't be had, want 1", code)
+	}
 	t.Setenv(testdb.PostgreSQL.Variable(), "postgres://127.0.0.1:1/none")
 	if code := run([]string{"true"}); code != 1 {
 		t.Errorf("run() = %d with a variable that names no server, want 1", code)
