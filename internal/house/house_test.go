@@ -50,7 +50,7 @@ func TestDependencies(t *testing.T) {
 				for _, prefix := range test.allowed {
 					allowed = allowed || strings.HasPrefix(path, prefix)
 				}
-				if !allowed || strings.HasPrefix(path, module+"/internal/testdb") {
+				if !allowed || strings.HasPrefix(path, module+"/internal/testdb") || strings.HasPrefix(path, module+"/internal/oracle") {
 					t.Errorf("%s links %s", test.name, path)
 				}
 			}
