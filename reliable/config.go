@@ -7,11 +7,19 @@ import (
 	"regexp"
 )
 
-// Config configures a Plugin. Registry is required; the zero value of every
-// other field is its usual setting.
+// Config configures a Plugin. Registry is required, but with AllModels; the
+// zero value of every other field is its usual setting.
 type Config struct {
 	// Registry says what is owed for which writes.
 	Registry *Registry
+
+	// AllModels records every write of every model that has a primary key,
+	// registered or not, for the record processors of [ContextModel]; also the
+	// rows of join tables. The class of a model that is not registered is the
+	// name of its type, or its table's if another model has that name. If this
+	// registry has no such processor, the entries wait for a worker that has
+	// one. [Ignore] leaves a model out.
+	AllModels bool
 
 	// Monitor gets the events. Nil means one that nobody listens to;
 	// [Plugin.Monitor] returns it.
@@ -33,9 +41,10 @@ type Config struct {
 	RequireTransaction bool
 
 	// AllowUncaptured lets writes through that the plugin sees and can't
-	// record: without a model, or of another struct, to the table of a
-	// registered model, and of a registered model to another table. Otherwise
-	// they are errors.
+	// record: by raw SQL, without a model, or of another struct, to the table
+	// of a registered model (with AllModels: to any table but the outbox's);
+	// of a registered model to another table; of a model without a primary
+	// key, with AllModels. Otherwise they are errors.
 	AllowUncaptured bool
 
 	// Tables says where the outbox's tables are.
@@ -104,10 +113,12 @@ func (t Tables) Migrations() string { return t.name("outbox_migrations") }
 
 // name returns a table's name, unquoted: it is made of identifiers that need
 // no quoting in any of the databases.
-func (t Tables) name(table string) string {
-	name := t.Prefix + table
+func (t Tables) name(table string) string { return t.qualified(t.Prefix + table) }
+
+// qualified returns a table's name in the schema.
+func (t Tables) qualified(name string) string {
 	if t.Schema != "" {
-		name = t.Schema + "." + name
+		return t.Schema + "." + name
 	}
 	return name
 }

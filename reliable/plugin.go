@@ -24,8 +24,9 @@ const pluginName = "reliable"
 // with db.Use; the worker finds it there by [From].
 type Plugin struct {
 	cfg     Config
-	watches map[reflect.Type]*watch
-	plans   sync.Map // of *plan by EntryKind
+	watches map[reflect.Type]*watch // of registered models
+	others  sync.Map                // of *watch by *schema.Schema: what AllModels adds
+	plans   sync.Map                // of *plan by EntryKind
 	wakes   wakes
 }
 
@@ -37,6 +38,9 @@ func New(cfg Config) *Plugin {
 	cfg.MaxEntryBytes = cmp.Or(cfg.MaxEntryBytes, DefaultMaxEntryBytes)
 	if cfg.Monitor == nil {
 		cfg.Monitor = new(Monitor)
+	}
+	if cfg.Registry == nil && cfg.AllModels {
+		cfg.Registry = new(Registry)
 	}
 	return &Plugin{cfg: cfg}
 }
@@ -72,12 +76,10 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.cfg.Registry == nil {
 		return errors.New("reliable: Config.Registry is nil: register callbacks in a *reliable.Registry and pass it to New")
 	}
-	watches, err := watchAll(db, p.cfg.Registry)
-	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(), err, p.cfg.limits())
+	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(p.cfg.AllModels), p.watchAll(db), p.cfg.limits())
 	if mistakes != nil {
 		return fmt.Errorf("reliable: %w", mistakes)
 	}
-	p.watches = watches
 	return p.install(db)
 }
 

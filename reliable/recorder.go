@@ -27,7 +27,7 @@ func (r recorder) Recorded(committed bool) {
 
 // Record implements [capture.Hook].
 func (r recorder) Record(db *gorm.DB, set *capture.Set) error {
-	w := r.plugin.watches[db.Statement.Schema.ModelType]
+	w := r.plugin.watch(db.Statement)
 	ctx := db.Statement.Context
 	if err := r.record(ctx, db, w, set); err != nil {
 		return fmt.Errorf("reliable: record %s: %w", w.class(), err)
@@ -48,7 +48,7 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 			return err
 		}
 		owed := w.owes(op, changes, r.plugin.cfg.Registry)
-		if op == 0 || len(owed) == 0 {
+		if op == 0 || len(owed) == 0 && !w.all {
 			continue
 		}
 		entry := row{

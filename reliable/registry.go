@@ -17,6 +17,7 @@ type Registry struct {
 	mu         sync.Mutex
 	closed     bool
 	models     map[reflect.Type]*model
+	ignored    map[reflect.Type]bool
 	order      []*model // models in the order of registration
 	handlers   []*handler
 	middleware []Middleware
@@ -76,6 +77,17 @@ func (r *Registry) Use(mw ...Middleware) {
 	r.change(func() { r.middleware = append(r.middleware, mw...) })
 }
 
+// Ignore leaves the writes of T out of what Config.AllModels records. It
+// panics if r is already in use.
+func Ignore[T any](r *Registry) {
+	r.change(func() {
+		if r.ignored == nil {
+			r.ignored = make(map[reflect.Type]bool)
+		}
+		r.ignored[modelOf[T]()] = true
+	})
+}
+
 func (r *Registry) add(typ reflect.Type, c *callback) {
 	r.change(func() {
 		m := r.model(typ)
@@ -120,8 +132,9 @@ func (r *Registry) model(typ reflect.Type) *model {
 	return m
 }
 
-// close ends registration and returns all mistakes, joined.
-func (r *Registry) close() error {
+// close ends registration and returns all mistakes, joined. With all, every
+// model is recorded for record processors, that of another binary too.
+func (r *Registry) close(all bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
@@ -136,7 +149,10 @@ func (r *Registry) close() error {
 			}
 			r.classes[class] = m
 		}
-		if len(m.callbacks) == 0 && !slices.ContainsFunc(r.handlers, func(h *handler) bool { return h.context == ContextModel }) {
+		if r.ignored[m.typ] {
+			mistakes = append(mistakes, fmt.Errorf("%s: registered and ignored: drop one of the two", m.typ))
+		}
+		if !all && len(m.callbacks) == 0 && !slices.ContainsFunc(r.handlers, func(h *handler) bool { return h.context == ContextModel }) {
 			mistakes = append(mistakes, fmt.Errorf("%s: nothing is owed for it: add a callback, or a record processor with Handle(reliable.ContextModel, ...)", m.typ))
 		}
 		for _, h := range r.handlers {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
@@ -16,24 +17,67 @@ type watch struct {
 	*model
 	schema *schema.Schema
 	narrow map[*callback][]string // columns of WhenChanged
+	all    bool                   // Config.AllModels: every write is recorded
+}
+
+// recorded returns the writes that are recorded even if no callback is owed.
+func (w *watch) recorded() Operation {
+	if w.all {
+		return opAll
+	}
+	return w.model.recorded()
+}
+
+// captured returns the writes that may be recorded.
+func (w *watch) captured() Operation { return w.recorded() | w.model.captured() }
+
+// watch returns the watch of a statement's model: nil if it is not recorded.
+func (p *Plugin) watch(stmt *gorm.Statement) *watch {
+	if stmt.Schema == nil {
+		return nil
+	}
+	if w := p.watches[stmt.Schema.ModelType]; w != nil {
+		return w
+	}
+	if !p.cfg.AllModels || p.cfg.Registry.ignored[stmt.Schema.ModelType] || p.owns(stmt.Schema.Table) {
+		return nil
+	}
+	if known, ok := p.others.Load(stmt.Schema); ok {
+		return known.(*watch)
+	}
+	class := stmt.Schema.Name
+	if class == "" || p.cfg.Registry.classes[class] != nil {
+		class = stmt.Schema.Table
+	}
+	w := &watch{model: &model{typ: stmt.Schema.ModelType, settings: settings{name: class}}, schema: stmt.Schema, all: true}
+	known, _ := p.others.LoadOrStore(stmt.Schema, w)
+	return known.(*watch)
+}
+
+// owns reports whether a table is one of the outbox's.
+func (p *Plugin) owns(table string) bool {
+	t := p.cfg.Tables
+	return slices.Contains([]string{
+		t.Entries(), t.Claims(), t.Workers(), t.History(), t.Lanes(), t.ParkedKeys(), t.PausedKinds(), t.Migrations(),
+	}, table)
 }
 
 // watchAll parses the schema of every registered model.
-func watchAll(db *gorm.DB, r *Registry) (map[reflect.Type]*watch, error) {
-	watches := make(map[reflect.Type]*watch)
+func (p *Plugin) watchAll(db *gorm.DB) error {
+	p.watches = make(map[reflect.Type]*watch)
 	var errs []error
-	for _, m := range r.order {
-		w, err := newWatch(db, m)
+	for _, m := range p.cfg.Registry.order {
+		w, err := p.newWatch(db, m)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		watches[m.typ] = w
+		p.watches[m.typ] = w
 	}
-	return watches, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-func newWatch(db *gorm.DB, m *model) (*watch, error) {
+func (p *Plugin) newWatch(db *gorm.DB, m *model) (*watch, error) {
 	if m.typ.Kind() != reflect.Struct {
 		return nil, nil // Registry.close says so
 	}
@@ -41,7 +85,7 @@ func newWatch(db *gorm.DB, m *model) (*watch, error) {
 	if err := stmt.Parse(reflect.New(m.typ).Interface()); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.typ, err)
 	}
-	w := &watch{model: m, schema: stmt.Schema, narrow: make(map[*callback][]string)}
+	w := &watch{model: m, schema: stmt.Schema, narrow: make(map[*callback][]string), all: p.cfg.AllModels}
 	var errs []error
 	if len(w.schema.PrimaryFields) == 0 {
 		errs = append(errs, fmt.Errorf("%s: no primary key: entries could not name the row; tag a field with gorm:\"primaryKey\"", m.typ))
@@ -59,7 +103,14 @@ func newWatch(db *gorm.DB, m *model) (*watch, error) {
 	return w, errors.Join(errs...)
 }
 
-// install puts the capture around db's write callbacks.
+// install puts the capture around db's write callbacks, and a look at raw SQL
+// in front of those that send it.
 func (p *Plugin) install(db *gorm.DB) error {
-	return capture.Install(db, recorder{p}, capture.Options{RequireTransaction: p.cfg.RequireTransaction, MaxRows: p.cfg.MaxRows})
+	const name = "reliable:raw"
+	return errors.Join(
+		capture.Install(db, recorder{p}, capture.Options{RequireTransaction: p.cfg.RequireTransaction, MaxRows: p.cfg.MaxRows}),
+		db.Callback().Raw().Before("gorm:raw").Register(name, p.raw),
+		db.Callback().Row().Before("gorm:row").Register(name, p.raw),
+		db.Callback().Query().Before("gorm:query").Register(name, p.raw),
+	)
 }

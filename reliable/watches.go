@@ -1,12 +1,14 @@
 package reliable
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"gorm.io/gorm"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/capture"
+	"github.com/gorm-aftercommit/aftercommit/internal/sqltext"
 )
 
 // Watches implements [capture.Hook]. What could be captured only in part or not
@@ -17,24 +19,16 @@ func (r recorder) Watches(db *gorm.DB, op capture.Operation) (bool, error) {
 	if skipped(stmt.Context) {
 		return false, nil
 	}
-	var w *watch
-	if stmt.Schema != nil {
-		w = r.plugin.watches[stmt.Schema.ModelType]
-	}
-	var err error
+	w := r.plugin.watch(stmt)
+	err := r.plugin.refuse(stmt, w, op)
 	switch {
-	case w == nil:
-		err = r.refuse(stmt, op)
-	case !writesTo(stmt, w.schema.Table):
-		err = fmt.Errorf("reliable: a write of %s to the table %s can't be recorded, since its rows are not those of %s: opt out with reliable.Skip",
-			w.class(), stmt.Table, w.schema.Table)
+	case err == nil:
+		return w != nil && w.wants(op), nil
+	case r.plugin.cfg.AllowUncaptured:
+		return false, nil
 	default:
-		return w.wants(op), nil
+		return false, err
 	}
-	if r.plugin.cfg.AllowUncaptured {
-		err = nil
-	}
-	return false, err
 }
 
 // wants reports whether a kind of statement may change what is captured.
@@ -50,19 +44,42 @@ func (w *watch) wants(op capture.Operation) bool {
 	}
 }
 
-// refuse returns an error if a write that names no registered model goes to the
-// table of one.
-func (r recorder) refuse(stmt *gorm.Statement, op capture.Operation) error {
-	for _, w := range r.plugin.watches {
-		if !w.wants(op) || !writesTo(stmt, w.schema.Table) {
-			continue
+// refuse returns an error if a write can't be recorded and should be: one of w,
+// or one that names no model that is recorded (w is nil).
+func (p *Plugin) refuse(stmt *gorm.Statement, w *watch, op capture.Operation) error {
+	if w == nil || p.watches[w.typ] != w {
+		if owner := p.owner(stmt, op); owner != nil {
+			what := "without a model"
+			if stmt.Schema != nil {
+				what = "as " + stmt.Schema.Name
+			}
+			return fmt.Errorf("reliable: a write %s to the table %s of %s can't be recorded: use Model(&%s{}), or record it with reliable.Record and opt out with reliable.Skip",
+				what, owner.schema.Table, owner.class(), owner.schema.Name)
 		}
-		what := "without a model"
-		if stmt.Schema != nil {
-			what = "as " + stmt.Schema.Name
+	}
+	switch {
+	case w == nil && stmt.Schema == nil && p.cfg.AllModels && !p.owns(stmt.Table):
+		return fmt.Errorf("reliable: a write without a model to the table %s can't be recorded: use Model, or record it with reliable.Record and opt out with reliable.Skip", stmt.Table)
+	case w == nil:
+		return nil
+	case len(w.schema.PrimaryFields) == 0:
+		return fmt.Errorf("reliable: %s %s: a model without a primary key can't be recorded: tag a field with gorm:\"primaryKey\", or opt out with reliable.Ignore or reliable.Skip",
+			op, w.class())
+	case !writesTo(stmt, w.schema.Table):
+		return fmt.Errorf("reliable: a write of %s to the table %s can't be recorded, since its rows are not those of %s: opt out with reliable.Skip",
+			w.class(), stmt.Table, w.schema.Table)
+	default:
+		return nil
+	}
+}
+
+// owner returns the registered model whose table a statement writes to, if such
+// a write is recorded.
+func (p *Plugin) owner(stmt *gorm.Statement, op capture.Operation) *watch {
+	for _, w := range p.watches {
+		if w.wants(op) && writesTo(stmt, w.schema.Table) {
+			return w
 		}
-		return fmt.Errorf("reliable: a write %s to the table %s of %s can't be recorded: use Model(&%s{}), or record it with reliable.Record and opt out with reliable.Skip",
-			what, w.schema.Table, w.class(), w.schema.Name)
 	}
 	return nil
 }
@@ -78,3 +95,48 @@ func writesTo(stmt *gorm.Statement, table string) bool {
 	words := strings.FieldsFunc(stmt.TableExpr.SQL, func(c rune) bool { return strings.ContainsRune(" \"`", c) })
 	return len(words) > 0 && words[0] == table
 }
+
+// raw is called before SQL is sent that GORM did not build, or before a query.
+func (p *Plugin) raw(db *gorm.DB) {
+	stmt := db.Statement
+	if db.Error != nil || db.DryRun || stmt.SQL.Len() == 0 {
+		return
+	}
+	if err := p.refuseRaw(stmt); err != nil {
+		_ = db.AddError(err)
+	}
+}
+
+// refuseRaw returns an error if raw SQL writes to the table of a recorded
+// model, as far as its text tells.
+func (p *Plugin) refuseRaw(stmt *gorm.Statement) error {
+	if p.cfg.AllowUncaptured || skipped(stmt.Context) {
+		return nil
+	}
+	var errs []error
+	for _, write := range sqltext.Writes(stmt.SQL.String()) {
+		table, of := "", ""
+		for _, w := range p.watches {
+			if strings.EqualFold(base(w.schema.Table), write.Table) {
+				table, of = w.schema.Table, " of "+w.class()
+			}
+		}
+		if table == "" && p.cfg.AllModels && !p.exempt(write.Table) {
+			table = write.Table
+		}
+		if table != "" {
+			errs = append(errs, fmt.Errorf("reliable: raw %s of the table %s%s can't be recorded: use Model, or record it with reliable.Record and opt out with reliable.Skip",
+				write.Verb, table, of))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// exempt reports whether raw SQL may write to a table though all models are
+// recorded: the outbox's own, and what GORM's SQLite migrator copies rows to.
+func (p *Plugin) exempt(table string) bool {
+	return p.owns(p.cfg.Tables.qualified(table)) || strings.HasSuffix(table, "__temp")
+}
+
+// base returns a table's name without its schema.
+func base(table string) string { return table[strings.LastIndexByte(table, '.')+1:] }
