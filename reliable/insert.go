@@ -80,17 +80,20 @@ func LaneOf(key string) int64 {
 }
 
 // insert writes the rows on tx's connection, in order, and returns their ids.
-func (p *Plugin) insert(ctx context.Context, tx *gorm.DB, rows []row) ([]int64, error) {
-	ids := make([]int64, 0, len(rows))
+// traced tells that a tracer of the driver's wakes the workers at the commit.
+func (p *Plugin) insert(ctx context.Context, tx *gorm.DB, rows []row) (ids []int64, traced bool, err error) {
+	ids = make([]int64, 0, len(rows))
+	mark := &insertion{plugin: p}
+	ctx = context.WithValue(ctx, insertionKey{}, mark)
 	for len(rows) > 0 {
 		n := min(len(rows), insertRows)
 		some, err := p.insertSome(ctx, tx, rows[:n])
 		if err != nil {
-			return nil, p.explain(err)
+			return nil, false, p.explain(err)
 		}
 		ids, rows = append(ids, some...), rows[n:]
 	}
-	return ids, nil
+	return ids, mark.traced, nil
 }
 
 func (p *Plugin) insertSome(ctx context.Context, tx *gorm.DB, rows []row) (ids []int64, err error) {

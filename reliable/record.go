@@ -59,11 +59,13 @@ func RecordAll(ctx context.Context, tx *gorm.DB, entries []Entry) (ids []int64, 
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}
-	ids, err = p.insert(ctx, tx, rows)
+	ids, traced, err := p.insert(ctx, tx, rows)
 	if err != nil {
 		return nil, fmt.Errorf("reliable: record %s.%s: %w", entries[0].Context, entries[0].EventName, err)
 	}
-	p.wakes.soon()
+	if !traced {
+		p.wakes.soon()
+	}
 	return ids, nil
 }
 

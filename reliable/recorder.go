@@ -26,26 +26,26 @@ func (r recorder) Recorded(committed bool) {
 }
 
 // Record implements [capture.Hook].
-func (r recorder) Record(db *gorm.DB, set *capture.Set) error {
+func (r recorder) Record(db *gorm.DB, set *capture.Set) (tell bool, err error) {
 	w := r.plugin.watch(db.Statement)
 	ctx := db.Statement.Context
-	if err := r.record(ctx, db, w, set); err != nil {
-		return fmt.Errorf("reliable: record %s: %w", w.class(), err)
+	if tell, err = r.record(ctx, db, w, set); err != nil {
+		return false, fmt.Errorf("reliable: record %s: %w", w.class(), err)
 	}
-	return nil
+	return tell, nil
 }
 
-func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *capture.Set) error {
+func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *capture.Set) (tell bool, err error) {
 	headers, err := r.plugin.headers(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	view := w.view(set.Columns)
 	rows := make([]row, 0, len(set.Rows))
 	for i := range set.Rows {
 		op, changes, err := view.changes(set.Operation, &set.Rows[i])
 		if err != nil {
-			return err
+			return false, err
 		}
 		owed := w.owes(op, changes, r.plugin.cfg.Registry)
 		if op == 0 || len(owed) == 0 && !w.all {
@@ -55,25 +55,25 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 			owed: owed, context: ContextModel, class: w.class(), event: w.event(op), headers: headers,
 		}
 		if entry.resourceID, err = resourceID(changes.Key); err != nil {
-			return err
+			return false, err
 		}
 		if entry.changeset, err = codec.Encode(changes); err != nil {
-			return err
+			return false, err
 		}
 		if len(entry.changeset) > r.plugin.cfg.MaxEntryBytes {
-			return fmt.Errorf("%s %s: the changeset takes %d bytes, more than %d: leave large fields out with `reliable:\"-\"`, or raise Config.MaxEntryBytes",
+			return false, fmt.Errorf("%s %s: the changeset takes %d bytes, more than %d: leave large fields out with `reliable:\"-\"`, or raise Config.MaxEntryBytes",
 				w.class(), entry.resourceID, len(entry.changeset), r.plugin.cfg.MaxEntryBytes)
 		}
 		if entry.key, err = r.causalityKey(ctx, w, view, &set.Rows[i]); err != nil {
-			return err
+			return false, err
 		}
 		rows = append(rows, entry)
 	}
 	if len(rows) == 0 {
-		return nil
+		return false, nil
 	}
-	_, err = r.plugin.insert(ctx, db, rows)
-	return err
+	_, traced, err := r.plugin.insert(ctx, db, rows)
+	return !traced, err
 }
 
 // causalityKey asks the model's resolver, or the configured one. A panic in it

@@ -21,8 +21,9 @@ type wakes struct {
 }
 
 // Wakes returns a channel that gets a value soon after a commit of entries in
-// this process: at once after a transaction that GORM or the plugin ended,
-// with a short back-off after one of the user's. It is a hint that may come
+// this process: at once after a transaction that GORM or the plugin ended, or
+// that a tracer tells of (see [Traced]), with a short back-off after another of
+// the user's. It is a hint that may come
 // too early, twice or not at all. The caller must call stop.
 func (p *Plugin) Wakes() (wake <-chan struct{}, stop func()) {
 	ch := make(chan struct{}, 1)

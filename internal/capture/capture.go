@@ -40,11 +40,13 @@ type Hook interface {
 	// Record stores what the statement did. It is called right after the
 	// statement, for at least one row, and db.Statement.ConnPool is the
 	// transaction that the statement ran in, past any statement cache of the
-	// user's. An error rolls that transaction back at once.
-	Record(db *gorm.DB, set *Set) error
+	// user's. An error rolls that transaction back at once. Record reports
+	// whether Recorded is to tell it of the commit.
+	Record(db *gorm.DB, set *Set) (tell bool, err error)
 
-	// Recorded is called after a Record: with committed set, once the
-	// transaction is committed; without, when it is the user's and still open.
+	// Recorded is called after a Record that asked for it: with committed set,
+	// once the transaction is committed; without, when it is the user's and
+	// still open.
 	Recorded(committed bool)
 }
 

@@ -115,15 +115,15 @@ type hook struct {
 func (h *hook) Watches(*gorm.DB, capture.Operation) (bool, error) { return !h.skip, h.refuse }
 func (h *hook) Recorded(committed bool)                           { h.recorded = append(h.recorded, committed) }
 
-func (h *hook) Record(db *gorm.DB, set *capture.Set) error {
+func (h *hook) Record(db *gorm.DB, set *capture.Set) (bool, error) {
 	h.records++
 	if h.fail != nil {
 		if err := h.fail(db, set); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if len(set.Rows) == 0 {
-		return fmt.Errorf("record of no row")
+		return false, fmt.Errorf("record of no row")
 	}
 	for _, row := range set.Rows {
 		before := texts(set.Columns, row.Old)
@@ -135,10 +135,10 @@ func (h *hook) Record(db *gorm.DB, set *capture.Set) error {
 			insert = "INSERT INTO captured (`table`, `before`, `after`) VALUES (?, ?, ?)"
 		}
 		if _, err := db.Statement.ConnPool.ExecContext(db.Statement.Context, insert, db.Statement.Schema.Table, before, texts(set.Columns, row.New)); err != nil {
-			return fmt.Errorf("write the record: %w", err)
+			return false, fmt.Errorf("write the record: %w", err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 func texts(columns []string, values []any) string {

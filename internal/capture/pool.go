@@ -18,7 +18,7 @@ type pool struct {
 	op Operation
 
 	sent      bool // the statement's call was intercepted
-	committed bool // in a transaction of the pool's own, with records
+	committed bool // in a transaction of the pool's own, with records to tell of
 }
 
 // transaction is where an intercepted statement runs.
@@ -75,9 +75,9 @@ func (p *pool) write(ctx context.Context, c call) (*outcome, error) {
 	}()
 	s := &statement{call: c, tx: tx, db: p.db, op: p.op, maxRows: p.options.MaxRows}
 	out, err := s.run(ctx, p.dialect)
-	recorded := err == nil && len(out.rows) > 0
-	if recorded {
-		err = p.record(tx, out)
+	tell := false
+	if err == nil && len(out.rows) > 0 {
+		tell, err = p.record(tx, out)
 	}
 	settled = true
 	switch {
@@ -85,10 +85,10 @@ func (p *pool) write(ctx context.Context, c call) (*outcome, error) {
 		_ = tx.Rollback()
 	case tx.own:
 		err = tx.Commit()
-		p.committed = recorded && err == nil
+		p.committed = tell && err == nil
 	case err != nil && s.written:
 		p.poison(tx, err)
-	case err == nil && recorded:
+	case err == nil && tell:
 		if u := p.unit(p.db, tx.raw); u != nil {
 			u.recorded = true
 		} else {
@@ -122,7 +122,7 @@ func (p *pool) transaction() (*transaction, error) {
 }
 
 // record hands the rows to the hook, in the statement's transaction.
-func (p *pool) record(tx *transaction, out *outcome) error {
+func (p *pool) record(tx *transaction, out *outcome) (tell bool, err error) {
 	p.db.Statement.ConnPool = tx.raw
 	defer func() { p.db.Statement.ConnPool = p.ConnPool }()
 	return p.hook.Record(p.db, &Set{Operation: p.op, Columns: out.columns, Rows: out.rows})
