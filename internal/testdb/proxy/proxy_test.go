@@ -1,0 +1,79 @@
+package proxy_test
+
+import (
+	"errors"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/internal/testdb/proxy"
+)
+
+type Row struct{ ID uint }
+
+// through returns a database by way of a proxy, and directly.
+func through(t *testing.T, s testdb.Service, d testdb.Dialect) (p *proxy.Proxy, far, near *gorm.DB) {
+	t.Helper()
+	url := testdb.New(t, d)
+	near = url.Open(t)
+	if err := near.AutoMigrate(&Row{}); err != nil {
+		t.Fatal(err)
+	}
+	p = proxy.Start(t, s, url.URL)
+	return p, testdb.DB{Dialect: d, URL: p.URL(url.URL)}.Open(t), near
+}
+
+func rows(t *testing.T, db *gorm.DB) (n int64) {
+	t.Helper()
+	if err := db.Model(&Row{}).Count(&n).Error; err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestCommit(t *testing.T) {
+	for s, d := range map[testdb.Service]testdb.Dialect{testdb.PostgreSQL: testdb.Postgres, testdb.MariaDB: testdb.MySQL} {
+		for fate, want := range map[proxy.Fate]int64{proxy.Pass: 1, proxy.CutBefore: 0, proxy.CutAfter: 1} {
+			p, far, near := through(t, s, d)
+			asked := 0
+			p.OnCommit(func() proxy.Fate { asked++; return fate })
+			err := far.Create(&Row{}).Error
+			p.OnCommit(nil)
+			if n := rows(t, near); n != want || asked != 1 || (err == nil) != (fate == proxy.Pass) {
+				t.Errorf("%s, fate %d: %d rows, asked %d times, error %v; want %d, once, an error if cut", s, fate, n, asked, err, want)
+			}
+			if err := far.Create(&Row{}).Error; err != nil {
+				t.Errorf("%s, fate %d: the next write: %v, want a new connection", s, fate, err)
+			}
+		}
+	}
+}
+
+func TestCutAndPause(t *testing.T) {
+	for s, d := range map[testdb.Service]testdb.Dialect{testdb.PostgreSQL: testdb.Postgres, testdb.MariaDB: testdb.MySQL} {
+		p, far, near := through(t, s, d)
+		tx := far.Begin()
+		if err := tx.Create(&Row{}).Error; err != nil {
+			t.Fatal(err)
+		}
+		p.Cut()
+		if err := tx.Commit().Error; err == nil {
+			t.Errorf("%s: COMMIT on a cut connection: no error", s)
+		}
+		if n := rows(t, near); n != 0 {
+			t.Errorf("%s: %d rows after a cut, want 0", s, n)
+		}
+		p.Pause()
+		done := make(chan error)
+		go func() { done <- errors.Join(far.Create(&Row{}).Error, far.Create(&Row{}).Error) }()
+		if n := rows(t, near); n != 0 {
+			t.Errorf("%s: %d rows came through a pause, want 0", s, n)
+		}
+		p.Delay(1)
+		p.Resume()
+		if err := <-done; err != nil {
+			t.Errorf("%s: after the pause: %v", s, err)
+		}
+	}
+}
