@@ -14,6 +14,7 @@ import (
 
 	"github.com/gorm-aftercommit/aftercommit/contrib/reliablepgx"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/internal/testdb/proxy"
 	"github.com/gorm-aftercommit/aftercommit/migrations"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
@@ -56,7 +57,12 @@ func (c *counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndDat
 // open returns a traced database with the plugin, and who counts its wakes.
 func open(t *testing.T) (*gorm.DB, *counter) {
 	t.Helper()
-	config, err := pgx.ParseConfig(testdb.New(t, testdb.Postgres).URL)
+	return openURL(t, testdb.New(t, testdb.Postgres).URL)
+}
+
+func openURL(t *testing.T, address string) (*gorm.DB, *counter) {
+	t.Helper()
+	config, err := pgx.ParseConfig(address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,5 +288,39 @@ func TestAllocatesNothing(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A connection that is lost under a COMMIT may have committed: it wakes. One
+// that is lost before has not.
+func TestLostConnection(t *testing.T) {
+	address := testdb.New(t, testdb.Postgres).URL
+	p := proxy.Start(t, testdb.PostgreSQL, address)
+	db, count := openURL(t, p.URL(address))
+	for _, tt := range []struct {
+		name string
+		fate proxy.Fate
+		end  func(tx *gorm.DB) error
+		want int
+	}{
+		{"before COMMIT arrived", proxy.CutBefore, func(tx *gorm.DB) error { return tx.Commit().Error }, 1},
+		{"after COMMIT arrived", proxy.CutAfter, func(tx *gorm.DB) error { return tx.Commit().Error }, 1},
+		{"before COMMIT", proxy.Pass, func(tx *gorm.DB) error {
+			p.Cut()
+			return errors.Join(tx.Create(&Order{Total: 1}).Error, tx.Commit().Error)
+		}, 0},
+	} {
+		count.wakes = 0
+		p.OnCommit(func() proxy.Fate { return tt.fate })
+		tx := db.Begin()
+		if err := tx.Create(&Order{Total: 1}).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := tt.end(tx); err == nil {
+			t.Errorf("lost %s: no error", tt.name)
+		}
+		if count.look(); count.wakes != tt.want {
+			t.Errorf("lost %s: %d wakes, want %d", tt.name, count.wakes, tt.want)
+		}
 	}
 }
