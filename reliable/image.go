@@ -16,6 +16,7 @@ import (
 // change is a Change without its type parameter: what its copies share.
 type change struct {
 	schema *schema.Schema
+	watch  *watch // nil in a unit test
 	op     Operation
 	stored []byte          // the changeset; nil in a unit test
 	set    codec.Changeset // what was read of it: first all but the columns
@@ -83,20 +84,21 @@ func (c *change) image(side func(codec.Pair) any) reflect.Value {
 	if c.op == OpUpdate && c.loaded.IsValid() {
 		model.Elem().Set(c.loaded.Elem())
 	}
-	set := func(column string, value any) {
-		field := c.schema.FieldsByDBName[column]
-		if field == nil { // dropped from the struct since
-			return
-		}
-		if err := field.Set(context.Background(), model.Elem(), value); err != nil {
-			panic(fmt.Errorf("reliable: %s.%s: stored value %v: %w", c.schema.Name, field.Name, value, err))
+	var fields []*schema.Field
+	var values []any
+	add := func(column string, value any) {
+		if field := c.schema.FieldsByDBName[column]; field != nil { // not dropped from the struct since
+			fields, values = append(fields, field), append(values, value)
 		}
 	}
 	for _, column := range c.set.Key {
-		set(column.Name, column.Value)
+		add(column.Name, column.Value)
 	}
 	for column, pair := range c.columns() {
-		set(column, side(pair))
+		add(column, side(pair))
+	}
+	if err := c.watch.fill(context.Background(), model, fields, values); err != nil {
+		panic(fmt.Errorf("reliable: %s: stored value: %w", c.schema.Name, err))
 	}
 	return model
 }

@@ -45,7 +45,7 @@ func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
 	}
 	op := operationOf(e.EventName)
 	return &change{
-		schema: w.schema, op: op, set: decoded.set, stored: e.Changeset, db: b.db,
+		schema: w.schema, watch: w, op: op, set: decoded.set, stored: e.Changeset, db: b.db,
 		loaded: row, gone: !row.IsValid(),
 	}, nil
 }

@@ -58,15 +58,14 @@ func (w *watch) view(columns []string) *view {
 // model returns a new *T with the values.
 func (v *view) model(ctx context.Context, values []any) (reflect.Value, error) {
 	model := reflect.New(v.watch.typ)
+	var fields []*schema.Field
+	var set []any
 	for i, field := range v.fields {
-		if field == nil {
-			continue
-		}
-		if err := field.Set(ctx, model.Elem(), values[i]); err != nil {
-			return model, fmt.Errorf("field %s: %w", field.Name, err)
+		if field != nil {
+			fields, set = append(fields, field), append(set, values[i])
 		}
 	}
-	return model, nil
+	return model, v.watch.fill(ctx, model, fields, set)
 }
 
 // changes returns what happened to a row, as what kind of write; 0 if nothing

@@ -17,6 +17,7 @@ type watch struct {
 	*model
 	schema *schema.Schema
 	narrow map[*callback][]string // columns of WhenChanged
+	bytes  bool                   // the driver delivers text as []byte; capture makes it a string
 	all    bool                   // Config.AllModels: every write is recorded
 }
 
@@ -49,10 +50,13 @@ func (p *Plugin) watch(stmt *gorm.Statement) *watch {
 	if class == "" || p.cfg.Registry.classes[class] != nil {
 		class = stmt.Schema.Table
 	}
-	w := &watch{model: &model{typ: stmt.Schema.ModelType, settings: settings{name: class}}, schema: stmt.Schema, all: true}
+	w := &watch{model: &model{typ: stmt.Schema.ModelType, settings: settings{name: class}}, schema: stmt.Schema, bytes: textIsBytes(stmt.DB), all: true}
 	known, _ := p.others.LoadOrStore(stmt.Schema, w)
 	return known.(*watch)
 }
+
+// textIsBytes reports whether db's driver delivers text as []byte.
+func textIsBytes(db *gorm.DB) bool { return db.Name() == "mysql" }
 
 // owns reports whether a table is one of the outbox's.
 func (p *Plugin) owns(table string) bool {
@@ -85,7 +89,7 @@ func (p *Plugin) newWatch(db *gorm.DB, m *model) (*watch, error) {
 	if err := stmt.Parse(reflect.New(m.typ).Interface()); err != nil {
 		return nil, fmt.Errorf("%s: %w", m.typ, err)
 	}
-	w := &watch{model: m, schema: stmt.Schema, narrow: make(map[*callback][]string), all: p.cfg.AllModels}
+	w := &watch{model: m, schema: stmt.Schema, narrow: make(map[*callback][]string), bytes: textIsBytes(db), all: p.cfg.AllModels}
 	var errs []error
 	if len(w.schema.PrimaryFields) == 0 {
 		errs = append(errs, fmt.Errorf("%s: no primary key: entries could not name the row; tag a field with gorm:\"primaryKey\"", m.typ))
