@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 )
 
 // started is the setting by which GORM marks the statement that began its
@@ -121,6 +123,7 @@ func (c *capture) committed(db *gorm.DB) {
 		return
 	}
 	db.Statement.Context = u.outer
+	failpoint.Hit("capture.ended")
 	if u.err != nil { // GORM could only say that the transaction is gone
 		db.Error = u.err
 		if db.Statement.Result != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 )
 
 // pool stands in for a statement's ConnPool while GORM's own callback runs. It
@@ -73,19 +75,23 @@ func (p *pool) write(ctx context.Context, c call) (*outcome, error) {
 			_ = tx.Rollback()
 		}
 	}()
+	failpoint.Hit("capture.begun")
 	s := &statement{call: c, tx: tx, db: p.db, op: p.op, maxRows: p.options.MaxRows}
 	out, err := s.run(ctx, p.dialect)
+	failpoint.Hit("capture.written")
 	tell := false
 	if err == nil && len(out.rows) > 0 {
 		tell, err = p.record(tx, out)
 	}
 	settled = true
+	failpoint.Hit("capture.recorded")
 	switch {
 	case tx.own && (err != nil || out.reply.failed()):
 		_ = tx.Rollback()
 	case tx.own:
 		err = tx.Commit()
 		p.committed = tell && err == nil
+		failpoint.Hit("capture.committed")
 	case err != nil && s.written:
 		p.poison(tx, err)
 	case err == nil && tell:
