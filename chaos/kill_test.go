@@ -14,8 +14,8 @@ import (
 // orders is how many changes each test commits.
 const orders = 100
 
-// victim is the path of the program that is killed.
-var victim string
+// victim and producer are the paths of the programs that are killed.
+var victim, producer string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -25,8 +25,8 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	victim = filepath.Join(dir, "victim")
-	build := exec.Command("go", "build", "-tags", "failpoints", "-o", victim, "./victim")
+	victim, producer = filepath.Join(dir, "victim"), filepath.Join(dir, "producer")
+	build := exec.Command("go", "build", "-tags", "failpoints", "-o", dir, "./victim", "./producer")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		panic(err)
