@@ -8,7 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +19,13 @@ import (
 // lane is stored with each entry.
 const Lanes = 64
 
-// insertRows is how many rows one INSERT takes: with their columns far below
-// the least limit on parameters (SQLite's 32,766).
-const insertRows = 500
+// insertRows and insertBytes are how much one INSERT takes: with the rows'
+// columns far below the least limit on parameters (SQLite's 32,766), with their
+// payloads far below that on a value's length (PostgreSQL's 1 GB).
+const (
+	insertRows  = 500
+	insertBytes = 4 << 20
+)
 
 // row is an entry about to be written.
 type row struct {
@@ -31,26 +35,37 @@ type row struct {
 	runAt                                  time.Time
 }
 
-// columns are those that insert writes; the database fills the others.
+// columns are those that values writes; the database fills the others.
 const columns = "kind, owed, context, resource_class, resource_id, event_name, causality_key, lane, changeset, arguments, headers, retry_at"
 
-// values returns the row's values in the order of columns.
-func (r *row) values(dialect string) ([]any, error) {
-	owed, err := json.Marshal(r.owed)
-	if err != nil {
-		return nil, err
+// values returns the rows' values in the order of columns: text, int64 or nil.
+func values(dialect string, rows []row) ([][]any, error) {
+	all := make([][]any, len(rows))
+	var last *row // kind and owed are those of most of its neighbours
+	var kind int64
+	var owed any
+	for i := range rows {
+		r := &rows[i]
+		if last == nil || r.context != last.context || r.class != last.class || r.event != last.event || !slices.Equal(r.owed, last.owed) {
+			text, err := json.Marshal(r.owed)
+			if err != nil {
+				return nil, err
+			}
+			last, kind, owed = r, EntryKind(r.context, r.class, r.event, r.owed), optional(r.owed != nil, text)
+		}
+		var key, lane, runAt any
+		if r.key != "" {
+			key, lane = r.key, LaneOf(r.key)
+		}
+		if !r.runAt.IsZero() {
+			runAt = timeText(dialect, r.runAt)
+		}
+		all[i] = []any{
+			kind, owed, r.context, r.class, r.resourceID, r.event, key, lane,
+			optional(r.changeset != nil, r.changeset), optional(r.arguments != nil, r.arguments), optional(r.headers != nil, r.headers), runAt,
+		}
 	}
-	var key, lane, runAt any
-	if r.key != "" {
-		key, lane = r.key, LaneOf(r.key)
-	}
-	if !r.runAt.IsZero() {
-		runAt = timeValue(dialect, r.runAt)
-	}
-	return []any{
-		EntryKind(r.context, r.class, r.event, r.owed), optional(r.owed != nil, owed), r.context, r.class, r.resourceID, r.event, key, lane,
-		optional(r.changeset != nil, r.changeset), optional(r.arguments != nil, r.arguments), optional(r.headers != nil, r.headers), runAt,
-	}, nil
+	return all, nil
 }
 
 // optional returns text for a column, NULL if there is none.
@@ -61,15 +76,15 @@ func optional(present bool, text []byte) any {
 	return string(text)
 }
 
-// timeValue returns t as the tables of a dialect hold it.
-func timeValue(dialect string, t time.Time) any {
+// timeText returns t as the tables of a dialect hold it, or read it.
+func timeText(dialect string, t time.Time) string {
 	switch dialect {
 	case "sqlite": // times compare as text: one format, UTC
 		return t.UTC().Format("2006-01-02 15:04:05.000")
-	case "mysql": // text, so that the connection's loc does not shift it
+	case "mysql": // without a zone, so that the connection's loc does not shift it
 		return t.UTC().Format("2006-01-02 15:04:05.000000")
 	default:
-		return t.UTC()
+		return t.UTC().Format(time.RFC3339Nano)
 	}
 }
 
@@ -79,58 +94,85 @@ func LaneOf(key string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8]) % Lanes)
 }
 
-// insert writes the rows on tx's connection, in order, and returns their ids.
-// traced tells that a tracer of the driver's wakes the workers at the commit.
+// write writes the rows on tx's connection, in order. traced tells that a
+// tracer of the driver's wakes the workers at the commit.
+func (p *Plugin) write(ctx context.Context, tx *gorm.DB, rows []row) (traced bool, err error) {
+	return p.inserts(ctx, tx, rows, func(ctx context.Context, query string, args []any, n int) error {
+		result, err := tx.Statement.ConnPool.ExecContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		inserted, err := result.RowsAffected()
+		if err == nil && inserted != int64(n) {
+			err = fmt.Errorf("inserted %d entries instead of %d", inserted, n)
+		}
+		return err
+	})
+}
+
+// insert is write, and returns the rows' ids, which takes longer.
 func (p *Plugin) insert(ctx context.Context, tx *gorm.DB, rows []row) (ids []int64, traced bool, err error) {
 	ids = make([]int64, 0, len(rows))
+	traced, err = p.inserts(ctx, tx, rows, func(ctx context.Context, query string, args []any, n int) (err error) {
+		found, err := tx.Statement.ConnPool.QueryContext(ctx, query+" RETURNING id", args...)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, found.Close()) }()
+		some, err := scanIDs(found, n)
+		ids = append(ids, some...)
+		return err
+	})
+	return ids, traced, err
+}
+
+// inserts lets send execute the INSERTs of the rows, n at a time.
+func (p *Plugin) inserts(ctx context.Context, tx *gorm.DB, rows []row, send func(ctx context.Context, query string, args []any, n int) error) (traced bool, err error) {
 	mark := &insertion{plugin: p}
 	ctx = context.WithValue(ctx, insertionKey{}, mark)
 	for len(rows) > 0 {
-		n := min(len(rows), insertRows)
-		some, err := p.insertSome(ctx, tx, rows[:n])
+		n := chunk(rows)
+		query, args, err := p.insertInto(tx, rows[:n])
 		if err != nil {
-			return nil, false, p.explain(err)
+			return false, err
 		}
-		ids, rows = append(ids, some...), rows[n:]
+		if err := send(ctx, query, args, n); err != nil {
+			return false, p.explain(err)
+		}
+		rows = rows[n:]
 	}
-	return ids, mark.traced, nil
+	return mark.traced, nil
 }
 
-func (p *Plugin) insertSome(ctx context.Context, tx *gorm.DB, rows []row) (ids []int64, err error) {
-	dialect := tx.Name()
-	var query strings.Builder
-	query.WriteString("INSERT INTO " + tx.Statement.Quote(p.cfg.Tables.Entries()) + " (" + columns + ") VALUES ")
-	var args []any
+// chunk returns how many of the rows the next INSERT takes.
+func chunk(rows []row) int {
+	bytes := 0
 	for i := range rows {
-		values, err := rows[i].values(dialect)
-		if err != nil {
-			return nil, err
+		bytes += len(rows[i].changeset) + len(rows[i].arguments) + len(rows[i].headers)
+		if i > 0 && (i == insertRows || bytes > insertBytes) {
+			return i
 		}
-		for j := range values {
-			switch {
-			case j > 0:
-				query.WriteByte(',')
-			case i > 0:
-				query.WriteString(",(")
-			default:
-				query.WriteByte('(')
-			}
-			query.WriteByte('?')
-		}
-		query.WriteByte(')')
-		args = append(args, values...)
 	}
-	query.WriteString(" RETURNING id")
-	text := query.String()
-	if dialect == "postgres" {
-		text = numbered(text)
-	}
-	found, err := tx.Statement.ConnPool.QueryContext(ctx, text, args...)
+	return len(rows)
+}
+
+// insertInto returns the INSERT of the rows.
+func (p *Plugin) insertInto(tx *gorm.DB, rows []row) (query string, args []any, err error) {
+	dialect := tx.Name()
+	all, err := values(dialect, rows)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	defer func() { err = errors.Join(err, found.Close()) }()
-	return scanIDs(found, len(rows))
+	into := "INSERT INTO " + tx.Statement.Quote(p.cfg.Tables.Entries()) + " (" + columns + ") "
+	if dialect == "postgres" {
+		query, args = unnest(all)
+		return into + query, args, nil
+	}
+	tuple := "(?" + strings.Repeat(",?", len(all[0])-1) + ")"
+	for _, row := range all {
+		args = append(args, row...)
+	}
+	return into + "VALUES " + tuple + strings.Repeat(","+tuple, len(all)-1), args, nil
 }
 
 // scanIDs reads the n ids that an INSERT returned.
@@ -150,22 +192,6 @@ func scanIDs(rows *sql.Rows, n int) ([]int64, error) {
 		return nil, fmt.Errorf("inserted %d entries instead of %d", len(ids), n)
 	}
 	return ids, nil
-}
-
-// numbered turns the placeholders of a statement without literals into $1, $2 ...
-func numbered(query string) string {
-	var b strings.Builder
-	n := 0
-	for _, c := range []byte(query) {
-		if c != '?' {
-			b.WriteByte(c)
-			continue
-		}
-		n++
-		b.WriteByte('$')
-		b.WriteString(strconv.Itoa(n))
-	}
-	return b.String()
 }
 
 // explain adds the way out to the error of a missing table.

@@ -72,7 +72,7 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 	if len(rows) == 0 {
 		return false, nil
 	}
-	_, traced, err := r.plugin.insert(ctx, db, rows)
+	traced, err := r.plugin.write(ctx, db, rows)
 	return !traced, err
 }
 
