@@ -30,7 +30,7 @@ $(LINTER):
 	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
 	mv .bin/golangci-lint $@
 
-bench: ## drain a backlog beside River, on PostgreSQL
+bench: ## drain a backlog beside River; write with the plugin and without it; on PostgreSQL
 	cd bench && go run .
 
 tidy: $(LINTER) ## tidy go.mod and format

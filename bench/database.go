@@ -22,7 +22,10 @@ const payload = `{"v":1,"key":{"id":4711},"set":{"customer":[null,"Ann Example"]
 	`"total":[null,1900],"created_at":[null,{"t":"2026-11-24T08:00:00.123456Z"}]}}`
 
 // bench is a PostgreSQL that both sides use.
-type bench struct{ url string }
+type bench struct {
+	url      string
+	settings map[string]string // of every connection, besides those that in makes
+}
 
 // open finds the server.
 func open(ctx context.Context) (*bench, error) {
@@ -34,7 +37,7 @@ func open(ctx context.Context) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no PostgreSQL: set DATABASE_URL (example: postgres://user:pass@host/db): %w", err)
 	}
-	return &bench{address}, conn.Close(ctx)
+	return &bench{url: address}, conn.Close(ctx)
 }
 
 // in runs f with the URL of a schema of its own, without JIT and parallel
@@ -57,6 +60,9 @@ func (b *bench) in(ctx context.Context, f func(schema, url string) (float64, err
 	query.Set("search_path", schema)
 	query.Set("jit", "off")
 	query.Set("max_parallel_workers_per_gather", "0")
+	for name, value := range b.settings {
+		query.Set(name, value)
+	}
 	u.RawQuery = query.Encode()
 	return f(schema, u.String())
 }

@@ -1,5 +1,10 @@
-// Command bench drains a backlog with River and with ours, by turns, in one run
-// on one PostgreSQL, and prints how they compare.
+// Command bench measures side by side, by turns, in one run on one PostgreSQL:
+//
+//	drain      River and ours drain a backlog
+//	write      GORM writes without the plugin and with it
+//	deadlocks  transactions that deadlock: plain, with a locking SELECT before each write, and with the plugin
+//
+// Without an argument it does the first two.
 package main
 
 import (
@@ -10,67 +15,42 @@ import (
 	"os/signal"
 )
 
-// sides are the settings that are swept: River's MaxWorkers, our Threads.
-type sides struct{ river, ours []int }
-
 func main() {
-	entries := flag.Int("entries", 100_000, "entries of a backlog")
-	rounds := flag.Int("rounds", 5, "rounds of each side")
+	entries := flag.Int("entries", 100_000, "drain: entries of a backlog")
+	rounds := flag.Int("rounds", 0, "rounds of each side (default: drain 5, write 20, deadlocks 10)")
 	flag.Parse()
-	if *entries < 1 || *rounds < 1 || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "bench: -entries and -rounds are 1 or more; there are no arguments")
-		os.Exit(2)
+	names := flag.Args()
+	if len(names) == 0 {
+		names = []string{"drain", "write"}
+	}
+	commands := map[string]func(context.Context, *bench) error{
+		"drain":     func(ctx context.Context, b *bench) error { return drain(ctx, b, *entries, or(*rounds, 5)) },
+		"write":     func(ctx context.Context, b *bench) error { return write(ctx, b, or(*rounds, 20)) },
+		"deadlocks": func(ctx context.Context, b *bench) error { return deadlocks(ctx, b, or(*rounds, 10)) },
+	}
+	for _, name := range names {
+		if commands[name] == nil || *entries < 1 || *rounds < 0 {
+			fmt.Fprintln(os.Stderr, "bench: want drain, write or deadlocks, -entries of 1 or more, -rounds of 0 or more")
+			os.Exit(2)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *entries, *rounds); err != nil {
+	b, err := open(ctx)
+	for _, name := range names {
+		if err == nil {
+			err = commands[name](ctx, b)
+		}
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// run sweeps both sides, then lets ours at its default settings meet River at
-// its best.
-func run(ctx context.Context, entries, rounds int) error {
-	b, err := open(ctx)
-	if err != nil {
-		return err
+func or(n, otherwise int) int {
+	if n == 0 {
+		return otherwise
 	}
-	swept := sides{river: []int{100, 500, 1000, 2000, 5000}, ours: []int{1, 2, 4, 8, 16}}
-	fmt.Printf("%d entries, a callback that does nothing; entries/s\n\n", entries)
-	best := 0
-	var most float64
-	for _, n := range swept.river {
-		rate, err := b.river(ctx, entries, n)
-		if err != nil {
-			return fmt.Errorf("River with MaxWorkers %d: %w", n, err)
-		}
-		fmt.Printf("sweep   River  MaxWorkers %-5d %8.0f\n", n, rate)
-		if rate > most {
-			best, most = n, rate
-		}
-	}
-	for _, n := range swept.ours {
-		rate, err := b.ours(ctx, entries, n)
-		if err != nil {
-			return fmt.Errorf("ours with %d threads: %w", n, err)
-		}
-		fmt.Printf("sweep   ours   Threads %-8d %8.0f\n", n, rate)
-	}
-	fmt.Printf("\nRiver at MaxWorkers %d, ours at its default of one thread, completion archive\n", best)
-	var ratios []float64
-	for i := range rounds {
-		ours, err := b.ours(ctx, entries, 0)
-		if err != nil {
-			return fmt.Errorf("ours: %w", err)
-		}
-		river, err := b.river(ctx, entries, best)
-		if err != nil {
-			return fmt.Errorf("River: %w", err)
-		}
-		ratios = append(ratios, ours/river)
-		fmt.Printf("round %d   ours %8.0f   River %8.0f   ratio %.2f\n", i+1, ours, river, ours/river)
-	}
-	report(ratios)
-	return nil
+	return n
 }

@@ -76,7 +76,7 @@ func create(db *gorm.DB, n int) error {
 	for left := n; left > 0; left -= 1000 {
 		orders := make([]Order, min(left, 1000))
 		for i := range orders {
-			orders[i] = Order{Customer: "Ann Example", Email: "ann@example.com", Status: "new", Total: 1900}
+			orders[i] = order()
 		}
 		if err := db.Create(&orders).Error; err != nil {
 			return err

@@ -7,11 +7,14 @@ import (
 
 // report prints the median of the ratios, the range, and the result.
 func report(ratios []float64) {
-	slices.Sort(ratios)
-	median := ratios[len(ratios)/2]
-	if len(ratios)%2 == 0 {
-		median = (median + ratios[len(ratios)/2-1]) / 2
-	}
-	fmt.Printf("\nratio: median %.2f, from %.2f to %.2f in %d rounds\n", median, ratios[0], ratios[len(ratios)-1], len(ratios))
-	fmt.Printf("bench: non_ordered x_river=%.2f\n", median)
+	m, lo, hi := median(ratios)
+	fmt.Printf("\nratio: median %.2f, from %.2f to %.2f in %d rounds\n", m, lo, hi, len(ratios))
+	fmt.Printf("bench: non_ordered x_river=%.2f\n", m)
+}
+
+// median returns the median, the least and the greatest of the values.
+func median(values []float64) (m, lo, hi float64) {
+	values = slices.Sorted(slices.Values(values))
+	n := len(values)
+	return (values[n/2] + values[(n-1)/2]) / 2, values[0], values[n-1]
 }
