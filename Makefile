@@ -21,7 +21,9 @@ race: ## run all tests with the race detector
 	go run ./internal/testdb/testservers -- go test -race -timeout 25m ./...
 
 fuzz: ## fuzz each decoder for FUZZTIME
-	go test ./internal/codec -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
+	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed 's|/[^/]*:func | |' | while read -r package target; do \
+		go test $$package -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; \
+	done
 
 lint: $(LINTER) ## run the linters that .golangci.yml names
 	$(LINTER) run ./...

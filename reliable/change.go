@@ -2,6 +2,7 @@ package reliable
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -60,6 +61,9 @@ func (c Change[T]) Changed(fields ...string) bool {
 	changed := false
 	for _, name := range fields {
 		field, err := lookUpField(c.core.schema, name)
+		if err == nil && leftOut(field) {
+			err = errors.New("the field is left out of changesets: it is write-only, or tagged reliable:\"-\"")
+		}
 		if err != nil {
 			panic(fmt.Errorf("reliable: %s.Changed(%q): %w", c.core.schema.Name, name, err))
 		}

@@ -2,6 +2,7 @@ package reliable
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -41,6 +42,9 @@ func (w *watch) fill(ctx context.Context, model reflect.Value, fields []*schema.
 			err = field.Set(ctx, model.Elem(), targets[i])
 		}
 		field.NewValuePool.Put(targets[i])
+		if err != nil && w.sensitive[field.DBName] {
+			err = errors.New("it can't be read back; why would tell a sensitive value")
+		}
 		if err != nil {
 			return fmt.Errorf("field %s: %w", field.BindName(), err)
 		}

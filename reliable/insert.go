@@ -21,7 +21,8 @@ const Lanes = 64
 
 // insertRows and insertBytes are how much one INSERT takes: with the rows'
 // columns far below the least limit on parameters (SQLite's 32,766), with their
-// payloads far below that on a value's length (PostgreSQL's 1 GB).
+// payloads far below that on a value's length (PostgreSQL's 1 GB) and on a
+// statement's (MariaDB's max_allowed_packet, 16 MiB unless it is set).
 const (
 	insertRows  = 500
 	insertBytes = 4 << 20

@@ -2,11 +2,15 @@ package reliable
 
 import (
 	"context"
-	"encoding/json"
+	"database/sql/driver"
+	"fmt"
 	"reflect"
 	"strconv"
 
 	"gorm.io/gorm/clause"
+	"gorm.io/gorm/schema"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/codec"
 )
 
 // keysIn returns the condition that selects the rows with the keys.
@@ -35,7 +39,7 @@ func (w *watch) keysIn(ctx context.Context, keys []reflect.Value) clause.Express
 
 // identity names a row by its primary key, for comparison within a process.
 func (w *watch) identity(ctx context.Context, model reflect.Value) (string, error) {
-	if len(w.schema.PrimaryFields) == 1 { // most models; JSON takes three times as long
+	if len(w.schema.PrimaryFields) == 1 { // most models
 		switch v, _ := w.schema.PrimaryFields[0].ValueOf(ctx, model.Elem()); v := v.(type) {
 		case string:
 			return v, nil
@@ -47,10 +51,44 @@ func (w *watch) identity(ctx context.Context, model reflect.Value) (string, erro
 			return strconv.FormatUint(v, 10), nil
 		}
 	}
-	parts := make([]any, len(w.schema.PrimaryFields))
+	key := make(codec.Key, len(w.schema.PrimaryFields))
 	for i, field := range w.schema.PrimaryFields {
-		parts[i], _ = field.ValueOf(ctx, model.Elem())
+		v, _ := field.ValueOf(ctx, model.Elem())
+		value, err := sent(v)
+		if err != nil {
+			return "", fmt.Errorf("primary key %s: %w", field.BindName(), err)
+		}
+		key[i] = codec.Column{Name: field.DBName, Value: value}
 	}
-	id, err := json.Marshal(parts)
-	return string(id), err
+	return resourceID(key)
+}
+
+// sent returns a field's value as a driver gets it.
+func sent(v any) (driver.Value, error) {
+	if valuer, ok := v.(driver.Valuer); ok {
+		return valuer.Value()
+	}
+	if u := reflect.ValueOf(v); u.CanUint() {
+		return u.Uint(), nil
+	}
+	return driver.DefaultParameterConverter.ConvertValue(v)
+}
+
+// setKey sets a field of the primary key to a driver value.
+func (w *watch) setKey(ctx context.Context, model reflect.Value, field *schema.Field, value any) error {
+	switch value.(type) { // most keys, and no entry is run without it: fill takes far longer
+	case int64:
+		switch field.FieldType.Kind() {
+		case reflect.Int, reflect.Int64, reflect.Uint, reflect.Uint64:
+			if field.FieldType.PkgPath() == "" {
+				return field.Set(ctx, model.Elem(), value)
+			}
+		default:
+		}
+	case string:
+		if field.FieldType == reflect.TypeFor[string]() && field.Serializer == nil {
+			return field.Set(ctx, model.Elem(), value)
+		}
+	}
+	return w.fill(ctx, model, []*schema.Field{field}, []any{value})
 }

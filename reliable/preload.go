@@ -80,7 +80,6 @@ func (k *work) wanted(e *OutboxEntry) bool {
 
 // read fetches the models of mine and of all entries whose run has not begun.
 func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
-	p.readAt, p.rows, p.err = time.Now(), make(map[string]reflect.Value, len(p.entries)), nil
 	keys := append(make([]reflect.Value, 0, len(p.entries)), mine.key)
 	seen := make(map[string]bool, len(p.entries))
 	seen[mine.identity] = true
@@ -90,6 +89,16 @@ func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
 			keys = append(keys, k.key)
 		}
 	}
+	p.readAt = time.Now()
+	if p.find(ctx, db, keys); p.err != nil && len(keys) > 1 { // perhaps because of a row that is not mine
+		p.find(ctx, db, keys[:1])
+		p.readAt = time.Time{}
+	}
+}
+
+// find reads the models with the keys.
+func (p *preload) find(ctx context.Context, db *gorm.DB, keys []reflect.Value) {
+	p.rows = make(map[string]reflect.Value, len(keys))
 	slice := reflect.New(reflect.SliceOf(reflect.PointerTo(p.watch.typ)))
 	query := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Unscoped().Clauses(writer{}, p.watch.keysIn(ctx, keys))
 	if p.watch.load != nil {
@@ -127,7 +136,7 @@ func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 			k.err = fmt.Errorf("column changeset: key has no %s", field.DBName)
 			return k
 		}
-		if k.err = field.Set(ctx, k.key.Elem(), value); k.err != nil {
+		if k.err = w.setKey(ctx, k.key, field, value); k.err != nil {
 			return k
 		}
 	}

@@ -82,7 +82,10 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 	if e.EventName == "" {
 		wrong("EventName is empty: say what happened")
 	}
-	for _, text := range []string{e.Context, e.EventName, e.CausalityKey} {
+	if err := checkKey(e.CausalityKey); err != nil {
+		mistakes = append(mistakes, err)
+	}
+	for _, text := range []string{e.Context, e.EventName} {
 		if !storable(text) {
 			wrong("%q: not valid UTF-8, or holds NUL", text)
 		}
@@ -111,6 +114,22 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 		arguments: arguments, headers: headers, runAt: e.RunAt,
 	}
 	return r, errors.Join(mistakes...)
+}
+
+// maxKey is the most that a causality key takes, in bytes.
+const maxKey = 255
+
+// checkKey reports a causality key that not every database takes as it is. The
+// error does not tell the key, which may be made of a sensitive value.
+func checkKey(key string) error {
+	switch {
+	case !storable(key):
+		return errors.New("CausalityKey: not valid UTF-8, or holds NUL")
+	case len(key) > maxKey:
+		return fmt.Errorf("CausalityKey: takes %d bytes, more than %d: use a hash of it", len(key), maxKey)
+	default:
+		return nil
+	}
 }
 
 // storable reports whether every database takes text as it is.

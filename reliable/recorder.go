@@ -100,10 +100,7 @@ func (r recorder) causalityKey(ctx context.Context, w *watch, view *view, captur
 	} else {
 		key = r.plugin.cfg.CausalityKey(ctx, model.Interface())
 	}
-	if !storable(key) {
-		return "", fmt.Errorf("CausalityKey %q: not valid UTF-8, or holds NUL", key)
-	}
-	return key, nil
+	return key, checkKey(key)
 }
 
 // event returns the event name of a kind of write, for example

@@ -2,6 +2,7 @@ package reliable
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"gorm.io/gorm"
 	"gorm.io/gorm/schema"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/capture"
@@ -17,19 +17,24 @@ import (
 )
 
 // resourceID returns a primary key as text: the value, or a JSON array of the
-// values of a composite key.
+// values of a composite key. Different keys have different texts: bytes are
+// \x and their hexadecimal digits, as is, after \s, a string that is no plain
+// text or looks like one of these.
 func resourceID(key codec.Key) (string, error) {
 	parts := make([]string, len(key))
 	for i, column := range key {
 		switch v := column.Value.(type) {
 		case []byte:
-			parts[i] = strings.ToValidUTF8(string(v), "\uFFFD")
+			parts[i] = `\x` + hex.EncodeToString(v)
 		case time.Time:
 			parts[i] = v.UTC().Format(time.RFC3339Nano)
+		case string:
+			if parts[i] = v; !storable(v) || strings.HasPrefix(v, `\x`) || strings.HasPrefix(v, `\s`) {
+				parts[i] = `\s` + hex.EncodeToString([]byte(v))
+			}
 		default:
 			parts[i] = fmt.Sprint(v)
 		}
-		parts[i] = strings.ReplaceAll(parts[i], "\x00", "\uFFFD")
 	}
 	if len(parts) == 1 {
 		return parts[0], nil
@@ -48,7 +53,7 @@ func (w *watch) view(columns []string) *view {
 	v := &view{watch: w, fields: make([]*schema.Field, len(columns))}
 	for i, column := range columns {
 		field := w.schema.FieldsByDBName[column]
-		if field != nil && field.Readable && field.Tag.Get("reliable") != "-" {
+		if field != nil && !w.out[column] {
 			v.fields[i] = field
 		}
 	}
@@ -101,8 +106,11 @@ func (v *view) changes(kind capture.Operation, r *capture.Row) (Operation, codec
 			pair.New = nil
 		}
 		set.Columns[field.DBName] = pair
+		if v.watch.sensitive[field.DBName] {
+			set.Sensitive = append(set.Sensitive, field.DBName)
+		}
 		touched = touched && field.AutoUpdateTime > 0
-		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && pair.New == nil && softDeletes(field)
+		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && restores(field, pair.New)
 	}
 	var err error
 	if set.Key, err = v.key(r); err != nil {
@@ -131,7 +139,8 @@ func (v *view) key(r *capture.Row) (codec.Key, error) {
 	return key, nil
 }
 
-// softDeletes reports whether a column marks soft-deleted rows.
-func softDeletes(field *schema.Field) bool {
-	return field.IndirectFieldType == reflect.TypeFor[gorm.DeletedAt]()
+// restores reports whether a new value of a column undoes a soft delete.
+func restores(field *schema.Field, value any) bool {
+	_, softDeletes := reflect.New(field.IndirectFieldType).Interface().(schema.DeleteClausesInterface)
+	return softDeletes && (value == nil || value == int64(0) || value == false)
 }

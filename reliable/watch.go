@@ -15,10 +15,13 @@ import (
 // watch is a model as one database sees it.
 type watch struct {
 	*model
-	schema *schema.Schema
-	narrow map[*callback][]string // columns of WhenChanged
-	bytes  bool                   // the driver delivers text as []byte; capture makes it a string
-	all    bool                   // Config.AllModels: every write is recorded
+	schema    *schema.Schema
+	narrow    map[*callback][]string // columns of WhenChanged
+	out       map[string]bool        // columns that are not recorded
+	sensitive map[string]bool        // columns that are masked
+	mistakes  error                  // of an unregistered model's tags
+	bytes     bool                   // the driver delivers text as []byte; capture makes it a string
+	all       bool                   // Config.AllModels: every write is recorded
 }
 
 // recorded returns the writes that are recorded even if no callback is owed.
@@ -51,6 +54,7 @@ func (p *Plugin) watch(stmt *gorm.Statement) *watch {
 		class = stmt.Schema.Table
 	}
 	w := &watch{model: &model{typ: stmt.Schema.ModelType, settings: settings{name: class}}, schema: stmt.Schema, bytes: textIsBytes(stmt.DB), all: true}
+	w.mistakes = w.filter()
 	known, _ := p.others.LoadOrStore(stmt.Schema, w)
 	return known.(*watch)
 }
@@ -90,7 +94,7 @@ func (p *Plugin) newWatch(db *gorm.DB, m *model) (*watch, error) {
 		return nil, fmt.Errorf("%s: %w", m.typ, err)
 	}
 	w := &watch{model: m, schema: stmt.Schema, narrow: make(map[*callback][]string), bytes: textIsBytes(db), all: p.cfg.AllModels}
-	var errs []error
+	errs := []error{w.filter()}
 	if len(w.schema.PrimaryFields) == 0 {
 		errs = append(errs, fmt.Errorf("%s: no primary key: entries could not name the row; tag a field with gorm:\"primaryKey\"", m.typ))
 	}

@@ -65,6 +65,8 @@ func (p *Plugin) refuse(stmt *gorm.Statement, w *watch, op capture.Operation) er
 	case len(w.schema.PrimaryFields) == 0:
 		return fmt.Errorf("reliable: %s %s: a model without a primary key can't be recorded: tag a field with gorm:\"primaryKey\", or opt out with reliable.Ignore or reliable.Skip",
 			op, w.class())
+	case w.mistakes != nil:
+		return fmt.Errorf("reliable: %s %s: %w", op, w.class(), w.mistakes)
 	case !writesTo(stmt, w.schema.Table):
 		return fmt.Errorf("reliable: a write of %s to the table %s can't be recorded, since its rows are not those of %s: opt out with reliable.Skip",
 			w.class(), stmt.Table, w.schema.Table)

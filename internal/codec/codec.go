@@ -27,6 +27,7 @@ const (
 	memberVersion     = "v"
 	memberKey         = "key"
 	memberSet         = "set"
+	memberSensitive   = "sensitive"
 	memberSoftDeleted = "soft_deleted"
 	memberRestored    = "restored"
 	memberOldUnknown  = "old_unknown"
@@ -61,6 +62,7 @@ func (k Key) Get(name string) (value any, ok bool) {
 type Changeset struct {
 	Key         Key             // primary key columns, after the write (before it for a destroy)
 	Columns     map[string]Pair // create and destroy: all columns; update: those that changed
+	Sensitive   []string        // columns whose values are for callbacks only
 	SoftDeleted bool            // a destroy that kept the row
 	Restored    bool            // an update that undid a soft delete
 	OldUnknown  bool            // the values before the write could not be had: every Old is nil

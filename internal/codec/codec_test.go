@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,7 +43,7 @@ func value(t *rapid.T, label string) any {
 // same fails the test unless two changesets are.
 func same(t interface{ Fatalf(string, ...any) }, got, want codec.Changeset) {
 	if len(got.Key) != len(want.Key) || len(got.Columns) != len(want.Columns) || got.SoftDeleted != want.SoftDeleted ||
-		got.Restored != want.Restored || got.OldUnknown != want.OldUnknown {
+		!slices.Equal(slices.Sorted(slices.Values(got.Sensitive)), slices.Sorted(slices.Values(want.Sensitive))) || got.Restored != want.Restored || got.OldUnknown != want.OldUnknown {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
 	for i, column := range want.Key {
@@ -57,38 +58,48 @@ func same(t interface{ Fatalf(string, ...any) }, got, want codec.Changeset) {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		c := codec.Changeset{
-			Columns:     map[string]codec.Pair{},
-			SoftDeleted: rapid.Bool().Draw(t, "soft"), Restored: rapid.Bool().Draw(t, "restored"), OldUnknown: rapid.Bool().Draw(t, "unknown"),
+func TestRoundTrip(t *testing.T) { rapid.Check(t, roundTrip) }
+
+func FuzzRoundTrip(f *testing.F) { f.Fuzz(rapid.MakeFuzz(roundTrip)) }
+
+// What is encoded is valid JSON in UTF-8 without NUL, and is decoded to what
+// it was.
+func roundTrip(t *rapid.T) {
+	c := codec.Changeset{
+		Columns:     map[string]codec.Pair{},
+		SoftDeleted: rapid.Bool().Draw(t, "soft"), Restored: rapid.Bool().Draw(t, "restored"), OldUnknown: rapid.Bool().Draw(t, "unknown"),
+	}
+	for range rapid.IntRange(0, 6).Draw(t, "columns") {
+		name := rapid.String().Draw(t, "name")
+		if _, ok := c.Columns[name]; !ok && rapid.Bool().Draw(t, "sensitive") {
+			c.Sensitive = append(c.Sensitive, name)
 		}
-		for range rapid.IntRange(0, 6).Draw(t, "columns") {
-			name := rapid.String().Draw(t, "name")
-			c.Columns[name] = codec.Pair{Old: value(t, "old"), New: value(t, "new")}
-			if _, ok := c.Key.Get(name); !ok {
-				c.Key = append(c.Key, codec.Column{Name: name, Value: value(t, "key")})
-			}
+		c.Columns[name] = codec.Pair{Old: value(t, "old"), New: value(t, "new")}
+		if _, ok := c.Key.Get(name); !ok {
+			c.Key = append(c.Key, codec.Column{Name: name, Value: value(t, "key")})
 		}
-		data, err := codec.Encode(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !utf8.Valid(data) || bytes.ContainsRune(data, 0) || !json.Valid(data) {
-			t.Fatalf("Encode() = %q, want JSON in UTF-8 without NUL", data)
-		}
-		got, err := codec.Decode(data)
-		if err != nil {
-			t.Fatalf("Decode(%s): %v", data, err)
-		}
-		same(t, got, c)
-		head, err := codec.DecodeHead(data)
-		if err != nil {
-			t.Fatalf("DecodeHead(%s): %v", data, err)
-		}
-		c.Columns = nil
-		same(t, head, c)
-	})
+	}
+	data, err := codec.Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !utf8.Valid(data) || bytes.ContainsRune(data, 0) || !json.Valid(data) {
+		t.Fatalf("Encode() = %q, want JSON in UTF-8 without NUL", data)
+	}
+	got, err := codec.Decode(data)
+	if err != nil {
+		t.Fatalf("Decode(%s): %v", data, err)
+	}
+	same(t, got, c)
+	head, err := codec.DecodeHead(data)
+	if err != nil {
+		t.Fatalf("DecodeHead(%s): %v", data, err)
+	}
+	if shown, err := codec.Encode(c.Readable()); err != nil || !json.Valid(shown) {
+		t.Fatalf("Encode(Readable()) = %q, %v", shown, err)
+	}
+	c.Columns = nil
+	same(t, head, c)
 }
 
 // The format is frozen: entries outlive the binary that wrote them.
@@ -107,12 +118,12 @@ func TestGolden(t *testing.T) {
 			"solar":   {Old: math.NaN(), New: time.Date(1880, 1, 1, 0, 0, 0, 0, time.FixedZone("LMT", 3208))},
 			"total":   {Old: int64(100), New: int64(200)},
 		},
-		SoftDeleted: true, Restored: true, OldUnknown: true,
+		Sensitive: []string{"total", "note"}, SoftDeleted: true, Restored: true, OldUnknown: true,
 	}
 	const want = `{"v":1,"key":{"id":7,"part":"a/b"},"set":{"active":[false,true],"big":[-9223372036854775808,18446744073709551615],` +
 		`"far":[{"t":"@317336843045.000000600"},{"t":"@-62198657755.000000000"}],"mixed":["YQ==",{"b":"YQ=="}],"note":["a\u0000<b>\"ü",{"s":"/w=="}],` +
 		`"paid_at":[null,{"t":"2026-01-02T03:04:05.0000006+01:30"}],"photo":[{"b":"YQ=="},null],"ratio":[1.0,{"f":"Infinity"}],` +
-		`"solar":[{"f":"NaN"},{"t":"1879-12-31T23:06:32Z"}],"total":[100,200]},"soft_deleted":true,"restored":true,"old_unknown":true}`
+		`"solar":[{"f":"NaN"},{"t":"1879-12-31T23:06:32Z"}],"total":[100,200]},"sensitive":["note","total"],"soft_deleted":true,"restored":true,"old_unknown":true}`
 	data, err := codec.Encode(c)
 	if err != nil || string(data) != want {
 		t.Errorf("Encode() = %s, %v\nwant %s", data, err, want)
@@ -122,6 +133,13 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, got, c)
+	const shown = `{"v":1,"key":{"id":7,"part":"a/b"},"set":{"active":[false,true],"big":[-9223372036854775808,18446744073709551615],` +
+		`"far":["12026-01-02T03:04:05.0000006Z","-0001-01-02T03:04:05Z"],"mixed":["YQ==","\\x61"],"note":["[masked]","[masked]"],` +
+		`"paid_at":[null,"2026-01-02T03:04:05.0000006+01:30"],"photo":["\\x61",null],"ratio":[1.0,"Infinity"],` +
+		`"solar":["NaN","1879-12-31T23:06:32Z"],"total":["[masked]","[masked]"]},"sensitive":["note","total"],"soft_deleted":true,"restored":true,"old_unknown":true}`
+	if data, err = codec.Encode(got.Readable()); err != nil || string(data) != shown {
+		t.Errorf("Encode(Readable()) = %s, %v\nwant %s", data, err, shown)
+	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -162,6 +180,7 @@ func TestRefusals(t *testing.T) {
 // What Decode takes, Encode writes, and it is the same.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"v":1,"key":{"id":7},"set":{"a":[1.5,"x"],"b":[{"t":"2026-01-02T03:04:05Z"},{"b":"AA=="}]},"restored":true}`))
+	f.Add([]byte(`{"v":1,"set":{"a":[{"f":"NaN"},{"s":"/w=="}],"ü":[18446744073709551615,{"t":"@317336843045.000000600"}]},"sensitive":["a"],"old_unknown":true,"new":[[{}],null]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := codec.Decode(data)
 		if err != nil {

@@ -30,8 +30,8 @@ func decode(data []byte, columns bool) (Changeset, error) {
 	if err := d.members(d.member); err != nil {
 		return Changeset{}, fmt.Errorf("changeset: %w", err)
 	}
-	if c := d.peek(); c != 0 || d.at < len(d.data) {
-		return Changeset{}, fmt.Errorf("changeset: followed by %q", c)
+	if d.peek() != 0 || d.at < len(d.data) {
+		return Changeset{}, fmt.Errorf("changeset: text after its end, at byte %d", d.at)
 	}
 	if d.version != Version {
 		return Changeset{}, fmt.Errorf("changeset: version %d, this binary reads %d", d.version, Version)
@@ -65,6 +65,13 @@ func (d *decoder) member(name string) (err error) {
 		} else {
 			err = d.skip(0)
 		}
+	case memberSensitive:
+		bit = 64
+		err = d.elements(func() error {
+			column, err := d.text()
+			d.set.Sensitive = append(d.set.Sensitive, column)
+			return err
+		})
 	case memberSoftDeleted:
 		bit = 8
 		d.set.SoftDeleted, err = d.flag()
@@ -175,15 +182,26 @@ func (d *decoder) value() (v any, err error) {
 
 func number(word []byte) (any, error) {
 	if !json.Valid(word) {
-		return nil, fmt.Errorf("%q is no value", word)
+		return nil, errors.New("no value")
 	}
 	if bytes.ContainsAny(word, ".eE") {
-		return strconv.ParseFloat(string(word), 64)
+		f, err := strconv.ParseFloat(string(word), 64)
+		return f, hide(err, "float")
 	}
 	if n, err := strconv.ParseInt(string(word), 10, 64); err == nil {
 		return n, nil
 	}
-	return strconv.ParseUint(string(word), 10, 64)
+	n, err := strconv.ParseUint(string(word), 10, 64)
+	return n, hide(err, "integer of 64 bits")
+}
+
+// hide returns an error that tells nothing of the value, which may be one that
+// nobody is to see.
+func hide(err error, what string) error {
+	if err != nil {
+		return errors.New("no " + what)
+	}
+	return nil
 }
 
 // hinted reads a value that JSON lacks.
@@ -205,25 +223,26 @@ func hinted(hint, text string) (any, error) {
 		case "-Infinity":
 			return math.Inf(-1), nil
 		}
-		return nil, fmt.Errorf("%q is no float", text)
+		return nil, errors.New("no float")
 	default:
-		return nil, fmt.Errorf("hint %q is unknown", hint)
+		return nil, errors.New("a hint that is unknown")
 	}
 }
 
 func parseTime(text string) (any, error) {
 	rest, far := strings.CutPrefix(text, "@")
 	if !far {
-		return time.Parse(time.RFC3339Nano, text)
+		t, err := time.Parse(time.RFC3339Nano, text)
+		return t, hide(err, "time")
 	}
 	seconds, nanos, _ := strings.Cut(rest, ".")
 	sec, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil {
-		return nil, err
+		return nil, hide(err, "time")
 	}
 	nsec, err := strconv.ParseUint(nanos, 10, 30)
 	if err != nil || nsec > 999_999_999 {
-		return nil, fmt.Errorf("%q is no time", text)
+		return nil, errors.New("no time")
 	}
 	return time.Unix(sec, int64(nsec)).UTC(), nil
 }

@@ -49,6 +49,16 @@ func Encode(c Changeset) ([]byte, error) {
 		}
 		b = append(b, '}')
 	}
+	if len(c.Sensitive) > 0 {
+		b = append(b, `,"sensitive":[`...)
+		for i, column := range slices.Sorted(slices.Values(c.Sensitive)) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendText(b, column)
+		}
+		b = append(b, ']')
+	}
 	b = appendFlag(b, memberSoftDeleted, c.SoftDeleted)
 	b = appendFlag(b, memberRestored, c.Restored)
 	b = appendFlag(b, memberOldUnknown, c.OldUnknown)

@@ -31,14 +31,14 @@ func (s *scanner) peek() byte {
 
 // expect consumes c.
 func (s *scanner) expect(c byte) error {
-	switch got := s.peek(); got {
+	switch s.peek() {
 	case c:
 		s.at++
 		return nil
 	case 0:
 		return errEnd
 	default:
-		return fmt.Errorf("%q at byte %d, want %q", got, s.at, c)
+		return fmt.Errorf("want %q at byte %d", c, s.at)
 	}
 }
 
@@ -63,6 +63,29 @@ func (s *scanner) members(each func(name string) error) error {
 			return err
 		}
 		if s.peek() == '}' {
+			s.at++
+			return nil
+		}
+		if err := s.expect(','); err != nil {
+			return err
+		}
+	}
+}
+
+// elements calls each for every element of an array, which reads it.
+func (s *scanner) elements(each func() error) error {
+	if err := s.expect('['); err != nil {
+		return err
+	}
+	if s.peek() == ']' {
+		s.at++
+		return nil
+	}
+	for {
+		if err := each(); err != nil {
+			return err
+		}
+		if s.peek() == ']' {
 			s.at++
 			return nil
 		}
@@ -112,13 +135,13 @@ func unquote(literal []byte) (string, error) {
 
 // flag reads true or false.
 func (s *scanner) flag() (bool, error) {
-	switch word := s.word(); string(word) {
+	switch string(s.word()) {
 	case "true":
 		return true, nil
 	case "false":
 		return false, nil
 	default:
-		return false, fmt.Errorf("%q is neither true nor false", word)
+		return false, fmt.Errorf("neither true nor false before byte %d", s.at)
 	}
 }
 
@@ -150,26 +173,10 @@ func (s *scanner) skip(depth int) error {
 	case '{':
 		return s.members(func(string) error { return s.skip(depth + 1) })
 	case '[':
-		s.at++
-		if s.peek() == ']' {
-			s.at++
-			return nil
-		}
-		for {
-			if err := s.skip(depth + 1); err != nil {
-				return err
-			}
-			if s.peek() == ']' {
-				s.at++
-				return nil
-			}
-			if err := s.expect(','); err != nil {
-				return err
-			}
-		}
+		return s.elements(func() error { return s.skip(depth + 1) })
 	default:
 		if word := s.word(); !json.Valid(word) {
-			return fmt.Errorf("%q at byte %d is no value", word, s.at)
+			return fmt.Errorf("no value before byte %d", s.at)
 		}
 		return nil
 	}

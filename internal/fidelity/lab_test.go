@@ -35,6 +35,7 @@ func (Cell[T]) TableName(n schema.Namer) string { return n.TableName("cell") }
 // seen is what a callback was told of a change.
 type seen[M any] struct {
 	op            reliable.Operation
+	gone          bool
 	model         *M
 	before, after *M
 	changeset     map[string]reliable.Values
@@ -55,7 +56,7 @@ func newLab[M any](t testing.TB, base testdb.DB, prefix string) *lab[M] {
 	r := new(reliable.Registry)
 	reliable.Register(r, reliable.Model[M]{Name: "Cell"})
 	reliable.AfterCommit(r, reliable.Callback[M]{Name: "see", WhenGone: reliable.GoneRun, Run: func(_ context.Context, c reliable.Change[M]) error {
-		l.seen = append(l.seen, seen[M]{c.Operation, c.Model, c.Before(), c.After(), c.Changeset()})
+		l.seen = append(l.seen, seen[M]{c.Operation, c.Gone, c.Model, c.Before(), c.After(), c.Changeset()})
 		return nil
 	}})
 	l.db = base.Open(t, &gorm.Config{Logger: logger.Discard, NamingStrategy: schema.NamingStrategy{TablePrefix: prefix}})
