@@ -30,6 +30,16 @@ type Config struct {
 	// a destroy, as it was. "" means unordered.
 	CausalityKey func(ctx context.Context, model any) string
 
+	// StrictOrder makes ids follow the commits for entries of one causality
+	// key. A key that is coarser than a row needs it: without, a change that
+	// got its id first may commit last, and be worked last. The key is locked
+	// when a change is captured, until the commit: writers of one key wait for
+	// each other, and transactions that write several keys in opposite orders
+	// deadlock; [Transaction] takes the locks sorted, before its COMMIT. On
+	// SQLite ids follow the commits anyway. Model.StrictOrder sets it for one
+	// model.
+	StrictOrder bool
+
 	// Headers returns what to keep of a writer's context with the entry:
 	// trace, tenant, request. ContextWithHeaders is its inverse: it puts the
 	// headers into the context of the callbacks.
@@ -104,6 +114,10 @@ func (t Tables) Lanes() string { return t.name("outbox_lanes") }
 
 // ParkedKeys has the causality keys that stopped at a failing head.
 func (t Tables) ParkedKeys() string { return t.name("outbox_parked_keys") }
+
+// KeyLocks has the rows that StrictOrder locks on MariaDB, which lacks locks
+// that end with a transaction.
+func (t Tables) KeyLocks() string { return t.name("outbox_key_locks") }
 
 // PausedKinds has the kinds of entry that an operator paused.
 func (t Tables) PausedKinds() string { return t.name("outbox_paused_kinds") }

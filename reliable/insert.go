@@ -34,6 +34,7 @@ type row struct {
 	context, class, resourceID, event, key string
 	changeset, arguments, headers          json.RawMessage
 	runAt                                  time.Time
+	strict                                 bool // the key is locked before the id is drawn
 }
 
 // columns are those that values writes; the database fills the others.
@@ -95,9 +96,10 @@ func LaneOf(key string) int64 {
 	return int64(binary.BigEndian.Uint64(sum[:8]) % Lanes)
 }
 
-// write writes the rows on tx's connection, in order. traced tells that a
-// tracer of the driver's wakes the workers at the commit.
-func (p *Plugin) write(ctx context.Context, tx *gorm.DB, rows []row) (traced bool, err error) {
+// write writes the rows on tx's connection, in order, and returns how many are
+// written, also after an error. traced tells that a tracer of the driver's
+// wakes the workers at the commit.
+func (p *Plugin) write(ctx context.Context, tx *gorm.DB, rows []row) (n int, traced bool, err error) {
 	return p.inserts(ctx, tx, rows, func(ctx context.Context, query string, args []any, n int) error {
 		result, err := tx.Statement.ConnPool.ExecContext(ctx, query, args...)
 		if err != nil {
@@ -114,7 +116,7 @@ func (p *Plugin) write(ctx context.Context, tx *gorm.DB, rows []row) (traced boo
 // insert is write, and returns the rows' ids, which takes longer.
 func (p *Plugin) insert(ctx context.Context, tx *gorm.DB, rows []row) (ids []int64, traced bool, err error) {
 	ids = make([]int64, 0, len(rows))
-	traced, err = p.inserts(ctx, tx, rows, func(ctx context.Context, query string, args []any, n int) (err error) {
+	_, traced, err = p.inserts(ctx, tx, rows, func(ctx context.Context, query string, args []any, n int) (err error) {
 		found, err := tx.Statement.ConnPool.QueryContext(ctx, query+" RETURNING id", args...)
 		if err != nil {
 			return err
@@ -128,21 +130,24 @@ func (p *Plugin) insert(ctx context.Context, tx *gorm.DB, rows []row) (ids []int
 }
 
 // inserts lets send execute the INSERTs of the rows, n at a time.
-func (p *Plugin) inserts(ctx context.Context, tx *gorm.DB, rows []row, send func(ctx context.Context, query string, args []any, n int) error) (traced bool, err error) {
+func (p *Plugin) inserts(ctx context.Context, tx *gorm.DB, rows []row, send func(ctx context.Context, query string, args []any, n int) error) (done int, traced bool, err error) {
+	if err := p.lockKeys(ctx, tx, rows); err != nil {
+		return 0, false, err
+	}
 	mark := &insertion{plugin: p}
 	ctx = context.WithValue(ctx, insertionKey{}, mark)
-	for len(rows) > 0 {
-		n := chunk(rows)
-		query, args, err := p.insertInto(tx, rows[:n])
+	for done < len(rows) {
+		n := chunk(rows[done:])
+		query, args, err := p.insertInto(tx, rows[done:done+n])
 		if err != nil {
-			return false, err
+			return done, false, err
 		}
 		if err := send(ctx, query, args, n); err != nil {
-			return false, p.explain(err)
+			return done, false, p.explain(err)
 		}
-		rows = rows[n:]
+		done += n
 	}
-	return mark.traced, nil
+	return done, mark.traced, nil
 }
 
 // chunk returns how many of the rows the next INSERT takes.

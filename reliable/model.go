@@ -30,6 +30,9 @@ type Model[T any] struct {
 	// destroy). Nil means Config.CausalityKey; "" means unordered.
 	CausalityKey func(*T) string
 
+	// StrictOrder is Config.StrictOrder for this model's entries.
+	StrictOrder bool
+
 	// Load, if set, adds to the query that reads the models of a batch, for
 	// example Preload of an association. It must not narrow the query.
 	Load func(*gorm.DB) *gorm.DB
@@ -77,7 +80,7 @@ func Register[T any](r *Registry, m Model[T]) {
 		key = func(model any) string { return m.CausalityKey(model.(*T)) }
 	}
 	r.describe(typ, settings{
-		name: m.Name, aliases: m.Aliases, on: m.On, key: key, load: m.Load, touchCounts: m.TouchCounts,
+		name: m.Name, aliases: m.Aliases, on: m.On, key: key, strict: m.StrictOrder, load: m.Load, touchCounts: m.TouchCounts,
 	})
 	for _, c := range methodCallbacks[T]() {
 		r.add(typ, c)
@@ -147,6 +150,7 @@ type settings struct {
 	aliases     []string
 	on          Operation
 	key         func(model any) string
+	strict      bool
 	load        func(*gorm.DB) *gorm.DB
 	touchCounts bool
 }

@@ -27,6 +27,7 @@ type Plugin struct {
 	watches map[reflect.Type]*watch // of registered models
 	others  sync.Map                // of *watch by *schema.Schema: what AllModels adds
 	plans   sync.Map                // of *plan by EntryKind
+	buffers buffers
 	wakes   wakes
 }
 

@@ -59,11 +59,21 @@ func RecordAll(ctx context.Context, tx *gorm.DB, entries []Entry) (ids []int64, 
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
 	}
-	ids, traced, err := p.insert(ctx, tx, rows)
-	if err != nil {
-		return nil, fmt.Errorf("reliable: record %s.%s: %w", entries[0].Context, entries[0].EventName, err)
+	traced := false
+	buffered := p.buffers.of(tx.Statement.ConnPool)
+	if buffered != nil { // what was captured before comes before
+		err = buffered.flush(ctx)
 	}
-	if !traced {
+	if err == nil {
+		ids, traced, err = p.insert(ctx, tx, rows)
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reliable: record %s.%s: %w", entries[0].Context, entries[0].EventName, err)
+	case traced: // the tracer tells
+	case buffered != nil:
+		buffered.wakes()
+	default:
 		p.wakes.soon()
 	}
 	return ids, nil
@@ -111,7 +121,7 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 	}
 	r := row{
 		owed: p.cfg.Registry.handlerNames(e.Context), context: e.Context, event: e.EventName, key: e.CausalityKey,
-		arguments: arguments, headers: headers, runAt: e.RunAt,
+		arguments: arguments, headers: headers, runAt: e.RunAt, strict: p.cfg.StrictOrder,
 	}
 	return r, errors.Join(mistakes...)
 }

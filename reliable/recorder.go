@@ -25,6 +25,13 @@ func (r recorder) Recorded(committed bool) {
 	}
 }
 
+// RolledBack implements [capture.Hook].
+func (r recorder) RolledBack(tx gorm.ConnPool, cause error) {
+	if b := r.plugin.buffers.of(tx); b != nil {
+		b.fail(cause)
+	}
+}
+
 // Record implements [capture.Hook].
 func (r recorder) Record(db *gorm.DB, set *capture.Set) (tell bool, err error) {
 	w := r.plugin.watch(db.Statement)
@@ -53,6 +60,7 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 		}
 		entry := row{
 			owed: owed, context: ContextModel, class: w.class(), event: w.event(op), headers: headers,
+			strict: w.strict || r.plugin.cfg.StrictOrder,
 		}
 		if entry.resourceID, err = resourceID(changes.Key); err != nil {
 			return false, err
@@ -72,7 +80,10 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 	if len(rows) == 0 {
 		return false, nil
 	}
-	traced, err := r.plugin.write(ctx, db, rows)
+	if b := r.plugin.buffers.of(db.Statement.ConnPool); b != nil {
+		return false, b.add(ctx, rows)
+	}
+	_, traced, err := r.plugin.write(ctx, db, rows)
 	return !traced, err
 }
 

@@ -104,9 +104,11 @@ func (p *Plugin) raw(db *gorm.DB) {
 	if db.Error != nil || db.DryRun || stmt.SQL.Len() == 0 {
 		return
 	}
-	if err := p.refuseRaw(stmt); err != nil {
-		_ = db.AddError(err)
+	err := p.refuseRaw(stmt)
+	if b := p.buffers.of(stmt.ConnPool); b != nil && err == nil {
+		err = b.before(stmt.Context, stmt.SQL.String())
 	}
+	_ = db.AddError(err)
 }
 
 // refuseRaw returns an error if raw SQL writes to the table of a recorded

@@ -48,6 +48,10 @@ type Hook interface {
 	// once the transaction is committed; without, when it is the user's and
 	// still open.
 	Recorded(committed bool)
+
+	// RolledBack is called after the capture has rolled the user's transaction
+	// tx back, with the reason.
+	RolledBack(tx gorm.ConnPool, cause error)
 }
 
 // Options limit what is captured.

@@ -42,7 +42,7 @@ func version(db *gorm.DB, query string) (version string, err error) {
 	if db.DryRun || db.ConnPool == nil {
 		return "", nil
 	}
-	if err := uncached(db.ConnPool).QueryRowContext(context.Background(), query).Scan(&version); err != nil {
+	if err := Uncached(db.ConnPool).QueryRowContext(context.Background(), query).Scan(&version); err != nil {
 		return "", fmt.Errorf("reliable: ask for the database's version: %w", err)
 	}
 	return version, nil

@@ -111,7 +111,7 @@ func (c *capture) begun(db *gorm.DB) {
 	if _, ok := stmt.ConnPool.(gorm.TxCommitter); !ok {
 		return
 	}
-	u := &unit{owner: stmt, outer: stmt.Context, tx: uncached(stmt.ConnPool)}
+	u := &unit{owner: stmt, outer: stmt.Context, tx: Uncached(stmt.ConnPool)}
 	stmt.Context = context.WithValue(stmt.Context, unitKey{c}, u)
 }
 
@@ -143,13 +143,16 @@ func (c *capture) unit(db *gorm.DB, tx gorm.ConnPool) *unit {
 	return nil
 }
 
-// uncached returns what p sends statements to, past GORM's statement cache.
-func uncached(p gorm.ConnPool) gorm.ConnPool {
+// Uncached returns what p sends statements to, past GORM's statement cache and
+// the capture.
+func Uncached(p gorm.ConnPool) gorm.ConnPool {
 	for {
 		switch cache := p.(type) {
 		case *gorm.PreparedStmtTX:
 			p = cache.Tx
 		case *gorm.PreparedStmtDB:
+			p = cache.ConnPool
+		case *pool:
 			p = cache.ConnPool
 		default:
 			return p

@@ -114,6 +114,7 @@ type hook struct {
 
 func (h *hook) Watches(*gorm.DB, capture.Operation) (bool, error) { return !h.skip, h.refuse }
 func (h *hook) Recorded(committed bool)                           { h.recorded = append(h.recorded, committed) }
+func (h *hook) RolledBack(gorm.ConnPool, error)                   {}
 
 func (h *hook) Record(db *gorm.DB, set *capture.Set) (bool, error) {
 	h.records++

@@ -110,7 +110,7 @@ func (p *pool) write(ctx context.Context, c call) (*outcome, error) {
 // transaction returns the transaction of the statement, or begins one.
 func (p *pool) transaction() (*transaction, error) {
 	if tx, ok := p.ConnPool.(gorm.TxCommitter); ok && tx != nil {
-		return &transaction{TxCommitter: tx, conn: p.ConnPool, raw: uncached(p.ConnPool)}, nil
+		return &transaction{TxCommitter: tx, conn: p.ConnPool, raw: Uncached(p.ConnPool)}, nil
 	}
 	if p.options.RequireTransaction {
 		return nil, fmt.Errorf("reliable: %s %s: not in a transaction: wrap it in db.Transaction, or drop Config.RequireTransaction", p.op, model(p.db))
@@ -124,7 +124,7 @@ func (p *pool) transaction() (*transaction, error) {
 	if !ok {
 		return nil, fmt.Errorf("reliable: %s %s: %w", p.op, model(p.db), gorm.ErrInvalidTransaction)
 	}
-	return &transaction{TxCommitter: tx, conn: conn, raw: uncached(conn), own: true}, nil
+	return &transaction{TxCommitter: tx, conn: conn, raw: Uncached(conn), own: true}, nil
 }
 
 // record hands the rows to the hook, in the statement's transaction.
@@ -139,11 +139,14 @@ func (p *pool) record(tx *transaction, out *outcome) (tell bool, err error) {
 // own default transaction back by itself, if the error is the statement's that
 // began it.
 func (p *pool) poison(tx *transaction, err error) {
-	if u := p.unit(p.db, tx.raw); u != nil {
-		if u.owner == p.db.Statement {
-			return
-		}
-		u.err = err
+	u := p.unit(p.db, tx.raw)
+	if u != nil && u.owner == p.db.Statement {
+		return
 	}
 	_ = tx.Rollback()
+	if u != nil {
+		u.err = err
+	} else {
+		p.hook.RolledBack(tx.raw, err)
+	}
 }

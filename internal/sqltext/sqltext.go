@@ -68,7 +68,7 @@ func (s *statement) writes() []Write {
 	}
 	var found []Write
 	for i, t := range s.tokens {
-		if t.quoted || !slices.Contains(verbs, t.word()) || i > 0 && !(nested && s.begins(i)) {
+		if t.quoted || !slices.Contains(verbs, t.word()) || i > 0 && (!nested || !s.begins(i)) {
 			continue
 		}
 		s.at = i + 1
@@ -192,4 +192,43 @@ func (s *statement) joined() []string {
 		}
 	}
 	return names
+}
+
+// Savepoint returns the name of the savepoint that sql sets, "" if it is not
+// just that.
+func Savepoint(sql string) string {
+	s := statement{tokens: scan(sql)}
+	if !s.pass("SAVEPOINT") {
+		return ""
+	}
+	return s.last()
+}
+
+// RollbackTo returns the name of the savepoint that sql rolls back to, "" if
+// it is not just that.
+func RollbackTo(sql string) string {
+	s := statement{tokens: scan(sql)}
+	if !s.pass("ROLLBACK") {
+		return ""
+	}
+	s.pass("WORK", "TRANSACTION")
+	if !s.pass("TO") {
+		return ""
+	}
+	s.pass("SAVEPOINT")
+	return s.last()
+}
+
+// last reads a name that ends the SQL.
+func (s *statement) last() string {
+	t := s.next()
+	s.at++
+	s.pass(";")
+	if !t.isName() || s.at < len(s.tokens) {
+		return ""
+	}
+	if !t.quoted {
+		return strings.ToLower(t.text)
+	}
+	return t.text
 }

@@ -71,6 +71,11 @@ CREATE TABLE {{parked_keys}} (
     reason        varchar(255) NOT NULL DEFAULT ''
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- A transaction that must be in line with others of its causality key locks the row of the key's hash: there are no other
+-- locks that end with a transaction.
+CREATE TABLE {{key_locks}} (slot smallint PRIMARY KEY);
+INSERT INTO {{key_locks}} (slot) SELECT seq FROM seq_0_to_1023;
+
 CREATE TABLE {{paused_kinds}} (
     kind      bigint PRIMARY KEY,
     paused_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
@@ -104,6 +109,7 @@ CREATE TABLE {{history}} (
 -- +goose Down
 DROP TABLE {{history}};
 DROP TABLE {{paused_kinds}};
+DROP TABLE {{key_locks}};
 DROP TABLE {{parked_keys}};
 DROP TABLE {{lanes}};
 DROP TABLE {{workers}};
