@@ -37,7 +37,7 @@ func (r recorder) Record(db *gorm.DB, set *capture.Set) (tell bool, err error) {
 	w := r.plugin.watch(db.Statement)
 	ctx := db.Statement.Context
 	if tell, err = r.record(ctx, db, w, set); err != nil {
-		return false, fmt.Errorf("reliable: record %s: %w", w.class(), err)
+		return false, fmt.Errorf("reliable: record %s of %s: %w", set.Operation, w.class(), err)
 	}
 	return tell, nil
 }
@@ -66,11 +66,11 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 			return false, err
 		}
 		if entry.changeset, err = codec.Encode(changes); err != nil {
-			return false, err
+			return false, fmt.Errorf("%w: leave the field out with `reliable:\"-\"`, or opt out with reliable.Skip", err)
 		}
 		if len(entry.changeset) > r.plugin.cfg.MaxEntryBytes {
-			return false, fmt.Errorf("%s %s: the changeset takes %d bytes, more than %d: leave large fields out with `reliable:\"-\"`, or raise Config.MaxEntryBytes",
-				w.class(), entry.resourceID, len(entry.changeset), r.plugin.cfg.MaxEntryBytes)
+			return false, fmt.Errorf("row %s: the changeset takes %d bytes, more than %d: leave large fields out with `reliable:\"-\"`, raise Config.MaxEntryBytes, or opt out with reliable.Skip",
+				entry.resourceID, len(entry.changeset), r.plugin.cfg.MaxEntryBytes)
 		}
 		if entry.key, err = r.causalityKey(ctx, w, view, &set.Rows[i]); err != nil {
 			return false, err
