@@ -17,6 +17,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
+	"pgregory.net/rapid"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/migrations"
@@ -78,7 +79,7 @@ func migrated(t testing.TB, d testdb.Dialect) testdb.DB {
 }
 
 // entries takes what is in the outbox.
-func entries(t testing.TB, db *gorm.DB) []*reliable.OutboxEntry {
+func entries(t rapid.TB, db *gorm.DB) []*reliable.OutboxEntry {
 	t.Helper()
 	rows, err := db.Raw("SELECT id, kind, owed, context, resource_class, resource_id, event_name, changeset FROM outbox_entries ORDER BY id").Rows()
 	if err != nil {
@@ -105,12 +106,12 @@ func entries(t testing.TB, db *gorm.DB) []*reliable.OutboxEntry {
 }
 
 // replay runs what the entries owe, and returns what was told.
-func (l *lab[M]) replay(t testing.TB, entries []*reliable.OutboxEntry) []seen[M] {
+func (l *lab[M]) replay(t rapid.TB, entries []*reliable.OutboxEntry) []seen[M] {
 	t.Helper()
 	l.seen = nil
 	batch := l.plugin.NewBatch(l.db, entries, 1, time.Now())
 	for _, e := range entries {
-		if out := batch.Process(t.Context(), e); out.State != reliable.StateDone {
+		if out := batch.Process(context.Background(), e); out.State != reliable.StateDone {
 			t.Fatalf("%s %s: %s", e.EventName, e.Changeset, out.ErrorMessage)
 		}
 	}
@@ -118,7 +119,7 @@ func (l *lab[M]) replay(t testing.TB, entries []*reliable.OutboxEntry) []seen[M]
 }
 
 // read returns the row as a query sees it, nil if it is gone.
-func (l *lab[M]) read(t testing.TB, key *M) *M {
+func (l *lab[M]) read(t rapid.TB, key *M) *M {
 	t.Helper()
 	row := new(M)
 	err := l.db.Unscoped().Where(key, l.keys(t)...).First(row).Error
@@ -132,7 +133,7 @@ func (l *lab[M]) read(t testing.TB, key *M) *M {
 }
 
 // keys returns the columns of the primary key.
-func (l *lab[M]) keys(t testing.TB) []any {
+func (l *lab[M]) keys(t rapid.TB) []any {
 	t.Helper()
 	stmt := &gorm.Statement{DB: l.db}
 	if err := stmt.Parse(new(M)); err != nil {
@@ -146,7 +147,7 @@ func (l *lab[M]) keys(t testing.TB) []any {
 }
 
 // roundTrip creates each of the rows, updates it to the next, and deletes it.
-func (l *lab[M]) roundTrip(t testing.TB, rows []M) {
+func (l *lab[M]) roundTrip(t rapid.TB, rows []M) {
 	t.Helper()
 	for i := range rows {
 		row, next := rows[i], rows[(i+1)%len(rows)]
@@ -197,7 +198,7 @@ func keep[M any](next, row *M) {
 
 // check compares what a callback was told with what the database has; unless
 // whole, only the columns that changed.
-func (l *lab[M]) check(t testing.TB, name string, told []seen[M], before, after *M, whole bool) {
+func (l *lab[M]) check(t rapid.TB, name string, told []seen[M], before, after *M, whole bool) {
 	t.Helper()
 	if len(told) != 1 {
 		t.Fatalf("%s: %d changes, want 1", name, len(told))
@@ -221,7 +222,7 @@ func (l *lab[M]) check(t testing.TB, name string, told []seen[M], before, after 
 		if row == nil {
 			return nil
 		}
-		return stmt.Schema.FieldsByDBName[column].ReflectValueOf(t.Context(), reflect.ValueOf(row).Elem()).Interface()
+		return stmt.Schema.FieldsByDBName[column].ReflectValueOf(context.Background(), reflect.ValueOf(row).Elem()).Interface()
 	}
 	for column, values := range s.changeset {
 		differ("Changeset()["+column+"].Old", value(column, before), values.Old)
