@@ -94,8 +94,8 @@ func writesTo(stmt *gorm.Statement, table string) bool {
 	if stmt.TableExpr == nil { // not Table("orders AS o")
 		return false
 	}
-	words := strings.FieldsFunc(stmt.TableExpr.SQL, func(c rune) bool { return strings.ContainsRune(" \"`", c) })
-	return len(words) > 0 && words[0] == table
+	words := strings.Fields(strings.NewReplacer(`"`, "", "`", "").Replace(stmt.TableExpr.SQL))
+	return len(words) > 0 && words[0] == table // with its schema, if that has one
 }
 
 // raw is called before SQL is sent that GORM did not build, or before a query.

@@ -87,7 +87,12 @@ func (l *Log) add(s *schema.Schema) {
 
 // View says that a view's rows are those of a table: a write through it is
 // seen there.
-func (l *Log) View(view, table string) { l.views[view] = table }
+func (l *Log) View(view, table string) {
+	l.views[view] = table
+	if tab := l.tables[table]; tab != nil && tab.schema == nil {
+		tab.schema = l.schemaOf(view)
+	}
+}
 
 // Reset forgets all changes, and deletes all entries.
 func (l *Log) Reset(t testing.TB) {
