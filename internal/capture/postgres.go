@@ -3,7 +3,6 @@ package capture
 import (
 	"context"
 	"database/sql/driver"
-	"fmt"
 	"strconv"
 	"sync"
 
@@ -18,7 +17,7 @@ const maxVars = 65535
 // gives a row's old values; before, they come from rows that the statement
 // itself locks and joins.
 type postgres struct {
-	versions sync.Map // of int by *sql.DB
+	relations sync.Map // of *relation by relationKey
 }
 
 // Names of what rewritten statements refer to.
@@ -29,87 +28,103 @@ const (
 
 // insert implements [dialect].
 func (d *postgres) insert(ctx context.Context, s *statement) (*outcome, error) {
-	conflict := s.upsert()
-	if conflict == nil || conflict.DoNothing { // a row that conflicts is not returned
-		return d.plain(ctx, s, func(_, row []any) Row { return Row{New: row} })
-	}
-	modern, err := d.modern(ctx, s)
+	r, err := d.relation(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if modern {
-		return d.oldAndNew(ctx, s)
+	switch conflict := s.upsert(); {
+	case conflict == nil || conflict.DoNothing: // a row that conflicts is not returned
+		return d.plain(ctx, s, r, func(row []any) Row { return Row{New: row} })
+	case r.modern():
+		return d.oldAndNew(ctx, s, r)
+	default:
+		return d.upsert(ctx, s, r, conflict)
 	}
-	return d.upsert(ctx, s, conflict)
 }
 
 // update implements [dialect].
 func (d *postgres) update(ctx context.Context, s *statement) (*outcome, error) {
-	modern, err := d.modern(ctx, s)
+	r, err := d.relation(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	if modern {
-		return d.oldAndNew(ctx, s)
+	if r.modern() {
+		return d.oldAndNew(ctx, s, r)
 	}
 	keys, err := s.primaryKey()
 	if err != nil {
 		return nil, err
 	}
-	q, err := d.join(s, keys, true)
+	q, err := d.join(s, r, keys, true)
 	if err == nil && len(q.vars) > maxVars {
-		q, err = d.join(s, keys, false)
+		q, err = d.join(s, r, keys, false)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return d.pairs(ctx, s, q, func(any) bool { return false })
+	return d.pairs(ctx, s, q)
 }
 
 // remove implements [dialect].
 func (d *postgres) remove(ctx context.Context, s *statement) (*outcome, error) {
-	return d.plain(ctx, s, func(_, row []any) Row { return Row{Old: row} })
+	r, err := d.relation(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return d.plain(ctx, s, r, func(row []any) Row { return Row{Old: row} })
 }
 
 // plain returns the statement's rows as they are.
-func (d *postgres) plain(ctx context.Context, s *statement, as func(old, row []any) Row) (*outcome, error) {
+func (d *postgres) plain(ctx context.Context, s *statement, r *relation, as func(row []any) Row) (*outcome, error) {
 	q, err := s.extend(s.base, func(w *gorm.Statement) {
-		put(w, " RETURNING *, 1 AS ", mark1)
+		put(w, " RETURNING ")
+		r.columns(w, s.name)
+		put(w, ",1 AS ", mark1)
 		s.asked(w, ",")
 	})
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.execute(ctx, q)
+	t, err := d.execute(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
 	images := t.before(mark1)
 	out := s.outcome(images, t.after(mark1))
 	for _, row := range images.rows {
-		out.rows = append(out.rows, as(nil, row))
+		out.rows = append(out.rows, as(row))
 	}
 	out.result = driver.RowsAffected(len(t.rows))
 	return out, nil
 }
 
 // oldAndNew has PostgreSQL 18 return the rows before and after the statement.
-func (d *postgres) oldAndNew(ctx context.Context, s *statement) (*outcome, error) {
+// The first mark tells whether there was none before.
+func (d *postgres) oldAndNew(ctx context.Context, s *statement, r *relation) (*outcome, error) {
 	q, err := s.extend(s.base, func(w *gorm.Statement) {
-		put(w, " RETURNING WITH (OLD AS ", oldRow, ", NEW AS ", newRow, ") ",
-			newRow, ".*, (", oldRow, " IS NULL) AS ", mark1, ", ", oldRow, ".*, 1 AS ", mark2)
+		put(w, " RETURNING WITH (OLD AS ", oldRow, ",NEW AS ", newRow, ") ")
+		r.columns(w, newRow)
+		put(w, ",")
+		if keys := s.primary(); len(keys) > 0 {
+			w.WriteQuoted(clause.Column{Table: oldRow, Name: keys[0]})
+		} else {
+			put(w, oldRow)
+		}
+		put(w, " IS NULL AS ", mark1, ",")
+		r.columns(w, oldRow)
+		put(w, ",1 AS ", mark2)
 		s.asked(w, ",")
 	})
 	if err != nil {
 		return nil, err
 	}
-	return d.pairs(ctx, s, q, func(absent any) bool { return absent == true })
+	return d.pairs(ctx, s, q)
 }
 
-// pairs runs a statement that returns new and old rows; inserted tells by the
-// first mark whether there was no old one.
-func (d *postgres) pairs(ctx context.Context, s *statement, q query, inserted func(mark any) bool) (*outcome, error) {
-	t, err := s.execute(ctx, q)
+// pairs runs a statement that returns new and old rows; the first mark is true
+// if there was no old one.
+func (d *postgres) pairs(ctx context.Context, s *statement, q query) (*outcome, error) {
+	t, err := d.execute(ctx, s, q)
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +132,11 @@ func (d *postgres) pairs(ctx context.Context, s *statement, q query, inserted fu
 	out := s.outcome(images, t.after(mark2))
 	n := len(images.columns)
 	for _, row := range t.rows {
-		r := Row{New: row[:n:n], Old: row[n+1 : 2*n+1 : 2*n+1]}
-		if inserted(row[n]) {
-			r.Old = nil
+		captured := Row{New: row[:n:n], Old: row[n+1 : 2*n+1 : 2*n+1]}
+		if row[n] == true {
+			captured.Old = nil
 		}
-		out.rows = append(out.rows, r)
+		out.rows = append(out.rows, captured)
 	}
 	out.result = driver.RowsAffected(len(t.rows))
 	return out, nil
@@ -132,7 +147,7 @@ func (d *postgres) pairs(ctx context.Context, s *statement, q query, inserted fu
 // index on the condition is of no use to the UPDATE itself. The lock must not
 // be stronger than the UPDATE's own: FOR UPDATE would stop inserts that refer
 // to the row.
-func (d *postgres) join(s *statement, keys []string, repeat bool) (query, error) {
+func (d *postgres) join(s *statement, r *relation, keys []string, repeat bool) (query, error) {
 	from := func(w *gorm.Statement) {
 		put(w, " FROM ")
 		tables, joins := s.userFrom()
@@ -145,9 +160,14 @@ func (d *postgres) join(s *statement, keys []string, repeat bool) (query, error)
 			s.column(w, key)
 			put(w, " AS reliable__k", strconv.Itoa(i), ",")
 		}
-		put(w, "coalesce(") // a bare t would be a column of that name, if there is one
-		s.all(w)
-		put(w, ") AS reliable__r FROM ")
+		if r.granted == nil {
+			put(w, "coalesce(") // a bare t would be a column of that name, if there is one
+			s.all(w)
+			put(w, ") AS reliable__r")
+		} else {
+			r.columns(w, s.name)
+		}
+		put(w, " FROM ")
 		s.target(w)
 		if joins {
 			put(w, ",")
@@ -184,111 +204,14 @@ func (d *postgres) join(s *statement, keys []string, repeat bool) (query, error)
 			}
 		}
 		put(w, " RETURNING ")
-		s.all(w)
-		put(w, ",1 AS ", mark1, ",(", oldRow, ".reliable__r).*,1 AS ", mark2)
+		r.columns(w, s.name)
+		put(w, ",false AS ", mark1, ",")
+		if r.granted == nil {
+			put(w, "(", oldRow, ".reliable__r).*")
+		} else {
+			r.columns(w, oldRow)
+		}
+		put(w, ",1 AS ", mark2)
 		s.asked(w, ",")
 	})
-}
-
-// upsert locks and reads the rows that the INSERT conflicts with, before it
-// runs. A row that another session inserts in between is updated without its
-// old values being known.
-func (d *postgres) upsert(ctx context.Context, s *statement, conflict *clause.OnConflict) (*outcome, error) {
-	target, err := d.conflictTarget(ctx, s, conflict)
-	if err != nil {
-		return nil, err
-	}
-	known := new(table)
-	if tuples := s.tuples(target); len(tuples) > 0 {
-		q, err := s.build(func(w *gorm.Statement) {
-			put(w, "SELECT * FROM ")
-			s.target(w)
-			put(w, " WHERE ")
-			s.in(w, target, tuples, "(", ")")
-			put(w, " FOR NO KEY UPDATE")
-		})
-		if err != nil {
-			return nil, err
-		}
-		if known, err = s.read(ctx, q); err != nil {
-			return nil, err
-		}
-	}
-	q, err := s.extend(s.base, func(w *gorm.Statement) {
-		put(w, " RETURNING *,(xmax = 0) AS ", mark1)
-		s.asked(w, ",")
-	})
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.execute(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	images := t.before(mark1)
-	out := s.outcome(images, t.after(mark1))
-	old, err := match(known, images, [][]string{s.primary(), target})
-	if err != nil {
-		return nil, err
-	}
-	for i, row := range images.rows {
-		r := Row{New: row}
-		if inserted := t.rows[i][len(images.columns)]; inserted != true {
-			r.Old = old(i)
-			r.OldUnknown = r.Old == nil
-		}
-		out.rows = append(out.rows, r)
-	}
-	out.result = driver.RowsAffected(len(t.rows))
-	return out, nil
-}
-
-// modern reports whether the server is PostgreSQL 18 or later. It is asked
-// once per pool.
-func (d *postgres) modern(ctx context.Context, s *statement) (bool, error) {
-	const first = 180000
-	pool, err := s.db.DB()
-	if err != nil {
-		return false, nil //nolint:nilerr // a pool that we can't name: the way of earlier versions works everywhere
-	}
-	if version, ok := d.versions.Load(pool); ok {
-		return version.(int) >= first, nil
-	}
-	var text string
-	if err := s.tx.raw.QueryRowContext(ctx, "SHOW server_version_num").Scan(&text); err != nil {
-		return false, fmt.Errorf("reliable: ask for the server's version: %w", err)
-	}
-	version, err := strconv.Atoi(text)
-	if err != nil {
-		return false, fmt.Errorf("reliable: server version %q: %w", text, err)
-	}
-	d.versions.Store(pool, version)
-	return version >= first, nil
-}
-
-// conflictTarget returns the columns that the INSERT's ON CONFLICT names; nil
-// if it names expressions.
-func (d *postgres) conflictTarget(ctx context.Context, s *statement, conflict *clause.OnConflict) ([]string, error) {
-	if conflict.OnConstraint == "" {
-		return s.columnNames(conflict.Columns), nil
-	}
-	q, err := s.build(func(w *gorm.Statement) { // an empty table has no conflicts
-		put(w, "SELECT a.attname FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey) "+
-			"WHERE c.conrelid = (SELECT tableoid FROM ")
-		s.target(w)
-		put(w, " LIMIT 1) AND c.conname = ")
-		w.AddVar(w, conflict.OnConstraint)
-	})
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.read(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	columns := make([]string, 0, len(t.rows))
-	for _, row := range t.rows {
-		columns = append(columns, keyText(row[0]))
-	}
-	return columns, nil
 }
