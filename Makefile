@@ -1,6 +1,7 @@
 .PHONY: help demo test versions race lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
+ROUNDS ?= 10
 VERSIONS ?= 13,14,15,16,17,18
 LINTER_VERSION = v2.15.0
 LINTER = .bin/golangci-lint-$(LINTER_VERSION)
@@ -24,6 +25,9 @@ fuzz: ## fuzz each decoder for FUZZTIME
 	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sed 's|/[^/]*:func | |' | while read -r package target; do \
 		go test $$package -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
+
+chaos: ## kill, cut, cancel: ROUNDS times what make test does
+	go run ./internal/testdb/testservers -- go test -timeout 60m -count 1 -v ./chaos -rounds $(ROUNDS)
 
 lint: $(LINTER) ## run the linters that .golangci.yml names
 	$(LINTER) run ./...

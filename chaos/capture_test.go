@@ -13,8 +13,8 @@ import (
 
 // killed are the points at which producers die.
 var killed = []string{
-	"capture.begun", "capture.written", "capture.recorded", "capture.committed", "capture.ended",
-	"producer.committing", "producer.committed",
+	"capture.begun", "capture.written", "capture.recorded", "capture.committed", "capture.ended", "entries.sending", "entries.sent",
+	"transaction.committing", "transaction.committed", "producer.committing", "producer.committed",
 }
 
 // An application is killed at every point around statement, entry and commit:
@@ -25,7 +25,7 @@ func TestKillProducer(t *testing.T) {
 		s := newShop(t, testdb.New(t, d))
 		var sum tally
 		for kill := range 3 * len(killed) * *rounds {
-			point := fmt.Sprintf("%s:%d", killed[kill%len(killed)], 1+r.IntN(15))
+			point := fmt.Sprintf("%s:%d", killed[kill%len(killed)], 1+r.IntN(10))
 			die(t, s.produce(t, point, kill, r.IntN(1_000_000)))
 			sum.add(s.check(t))
 		}

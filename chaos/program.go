@@ -6,6 +6,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // program is a kind of operation.
@@ -53,6 +54,28 @@ func programs() []program {
 				}
 				return errors.Join(create(tx, op, 1), tx.Transaction(func(tx *gorm.DB) error { return create(tx, op, 2) }))
 			})
+		}},
+		{name: "buffered", own: 4, keeps: 4, updates: 1, run: func(db *gorm.DB, op, target int64) error {
+			return reliable.Transaction(db, func(tx *gorm.DB) error {
+				return errors.Join(create(tx, op, 3), update(tx, op, target), create(tx, op, 1))
+			})
+		}},
+		{name: "buffered-savepoints", own: 4, keeps: 4, run: func(db *gorm.DB, op, _ int64) error {
+			return reliable.Transaction(db, func(tx *gorm.DB) error {
+				first := create(tx, op, 1)
+				undone := tx.Transaction(func(tx *gorm.DB) error { return errors.Join(create(tx, op, 2), errUndo) })
+				if !only(undone, errUndo) {
+					return errors.Join(first, undone)
+				}
+				return errors.Join(first, create(tx, op, 1), tx.Transaction(func(tx *gorm.DB) error { return create(tx, op, 2) }))
+			})
+		}},
+		{name: "buffered-rollback", updates: 1, undone: true, run: func(db *gorm.DB, op, target int64) error {
+			err := reliable.Transaction(db, func(tx *gorm.DB) error { return errors.Join(create(tx, op, 2), update(tx, op, target), errUndo) })
+			if only(err, errUndo) {
+				return nil
+			}
+			return err
 		}},
 		{name: "rollback", updates: 1, undone: true, run: func(db *gorm.DB, op, target int64) error {
 			err := db.Transaction(func(tx *gorm.DB) error { return errors.Join(create(tx, op, 2), update(tx, op, target), errUndo) })

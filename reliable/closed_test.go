@@ -38,6 +38,9 @@ func TestNotRecordedIsNotCommitted(t *testing.T) {
 			_ = write(tx)
 			return nil
 		},
+		"reliable.Transaction": func(db *gorm.DB, write func(tx *gorm.DB) error) error {
+			return reliable.Transaction(db, func(tx *gorm.DB) error { _ = write(tx); return nil })
+		},
 		"savepoint": func(db *gorm.DB, write func(tx *gorm.DB) error) (err error) {
 			tx := db.Begin()
 			defer func() { err = tx.Commit().Error }()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 )
 
 // Lanes is into how many lanes causality keys are hashed. It is fixed: the
@@ -142,9 +144,11 @@ func (p *Plugin) inserts(ctx context.Context, tx *gorm.DB, rows []row, send func
 		if err != nil {
 			return done, false, err
 		}
+		failpoint.Hit("entries.sending")
 		if err := send(ctx, query, args, n); err != nil {
 			return done, false, p.explain(err)
 		}
+		failpoint.Hit("entries.sent")
 		done += n
 	}
 	return done, mark.traced, nil

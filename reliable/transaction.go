@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 )
 
 // Transaction is db.Transaction for transactions with many captured writes: fn
@@ -45,9 +47,11 @@ func Transaction(db *gorm.DB, fn func(tx *gorm.DB) error, opts ...*sql.TxOptions
 	if err = b.conclude(tx.Statement.Context, err); err != nil {
 		return errors.Join(err, b.lost(tx.Rollback().Error))
 	}
+	failpoint.Hit("transaction.committing")
 	if err = tx.Commit().Error; err != nil {
 		return err
 	}
+	failpoint.Hit("transaction.committed")
 	b.committed()
 	return nil
 }

@@ -171,6 +171,12 @@ func TestWakesAtTheCommit(t *testing.T) {
 				return err
 			})
 		}, 1, false},
+		{"reliable.Transaction", func(db *gorm.DB) error {
+			return reliable.Transaction(db, func(tx *gorm.DB) error { return errors.Join(create(tx), create(tx)) })
+		}, 1, false},
+		{"reliable.Transaction, rolled back", func(db *gorm.DB) error {
+			return reliable.Transaction(db, func(tx *gorm.DB) error { return errors.Join(create(tx), errNo) })
+		}, 0, true},
 		{"COMMIT as a statement", func(db *gorm.DB) error {
 			tx := db.Begin()
 			return errors.Join(create(tx), tx.Exec("COMMIT").Error, tx.Commit().Error)
