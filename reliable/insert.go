@@ -45,9 +45,8 @@ const columns = "kind, owed, context, resource_class, resource_id, event_name, c
 // values returns the rows' values in the order of columns: text, int64 or nil.
 func values(dialect string, rows []row) ([][]any, error) {
 	all := make([][]any, len(rows))
-	var last *row // kind and owed are those of most of its neighbours
-	var kind int64
-	var owed any
+	var last *row // what its neighbours mostly share with it
+	var kind, owed, context, class, event any
 	for i := range rows {
 		r := &rows[i]
 		if last == nil || r.context != last.context || r.class != last.class || r.event != last.event || !slices.Equal(r.owed, last.owed) {
@@ -56,6 +55,7 @@ func values(dialect string, rows []row) ([][]any, error) {
 				return nil, err
 			}
 			last, kind, owed = r, EntryKind(r.context, r.class, r.event, r.owed), optional(r.owed != nil, text)
+			context, class, event = r.context, r.class, r.event
 		}
 		var key, lane, runAt any
 		if r.key != "" {
@@ -65,7 +65,7 @@ func values(dialect string, rows []row) ([][]any, error) {
 			runAt = timeText(dialect, r.runAt)
 		}
 		all[i] = []any{
-			kind, owed, r.context, r.class, r.resourceID, r.event, key, lane,
+			kind, owed, context, class, r.resourceID, event, key, lane,
 			optional(r.changeset != nil, r.changeset), optional(r.arguments != nil, r.arguments), optional(r.headers != nil, r.headers), runAt,
 		}
 	}

@@ -49,6 +49,7 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 	}
 	view := w.view(set.Columns)
 	rows := make([]row, 0, len(set.Rows))
+	events := make(map[Operation]string, 1)
 	for i := range set.Rows {
 		op, changes, err := view.changes(set.Operation, &set.Rows[i])
 		if err != nil {
@@ -58,8 +59,11 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 		if op == 0 || len(owed) == 0 && !w.all {
 			continue
 		}
+		if events[op] == "" {
+			events[op] = w.event(op)
+		}
 		entry := row{
-			owed: owed, context: ContextModel, class: w.class(), event: w.event(op), headers: headers,
+			owed: owed, context: ContextModel, class: w.class(), event: events[op], headers: headers,
 			strict: w.strict || r.plugin.cfg.StrictOrder,
 		}
 		if entry.resourceID, err = resourceID(changes.Key); err != nil {

@@ -54,31 +54,39 @@ func constant(rows [][]any, column int) bool {
 func arrayText(rows [][]any, column int) string {
 	size := 2
 	for _, row := range rows {
-		if text, ok := row[column].(string); ok {
-			size += len(text) + len(text)/4
-		}
 		size += 8
-	}
-	b := append(make([]byte, 0, size), '{')
-	for i, row := range rows {
-		if i > 0 {
-			b = append(b, ',')
+		if text, ok := row[column].(string); ok {
+			size += len(text) + strings.Count(text, `"`)
 		}
+	}
+	var b strings.Builder
+	b.Grow(size)
+	for i, row := range rows {
+		b.WriteByte("{,"[min(i, 1)])
 		switch v := row[column].(type) {
 		case nil:
-			b = append(b, "NULL"...)
+			b.WriteString("NULL")
 		case int64:
-			b = strconv.AppendInt(b, v, 10)
+			b.WriteString(strconv.FormatInt(v, 10))
 		case string:
-			b = append(b, '"')
-			for j := range len(v) {
-				if v[j] == '"' || v[j] == '\\' {
-					b = append(b, '\\')
-				}
-				b = append(b, v[j])
-			}
-			b = append(b, '"')
+			writeQuoted(&b, v)
 		}
 	}
-	return string(append(b, '}'))
+	b.WriteByte('}')
+	return b.String()
+}
+
+// writeQuoted writes an element of an array.
+func writeQuoted(b *strings.Builder, text string) {
+	b.WriteByte('"')
+	from := 0
+	for i := range len(text) {
+		if text[i] == '"' || text[i] == '\\' {
+			b.WriteString(text[from:i])
+			b.WriteByte('\\')
+			from = i
+		}
+	}
+	b.WriteString(text[from:])
+	b.WriteByte('"')
 }

@@ -196,8 +196,9 @@ func (s *statement) build(write func(w *gorm.Statement)) (query, error) {
 func (s *statement) extend(q query, write func(w *gorm.Statement)) (query, error) {
 	w := s.built
 	w.SQL.Reset()
+	w.SQL.Grow(len(s.query) + 256) // a batch is long
 	w.SQL.WriteString(q.sql)
-	w.Vars = append(make([]any, 0, len(q.vars)+8), q.vars...)
+	w.Vars = append(make([]any, 0, len(s.args)+8), q.vars...)
 	w.Error = nil
 	write(w)
 	return query{w.SQL.String(), w.Vars}, w.Error

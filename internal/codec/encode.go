@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -34,7 +33,13 @@ func Encode(c Changeset) ([]byte, error) {
 	}
 	if len(c.Columns) > 0 {
 		b = append(b, `,"set":{`...)
-		for i, column := range slices.Sorted(maps.Keys(c.Columns)) {
+		var few [32]string // on the stack, unless there are more
+		columns := few[:0]
+		for column := range c.Columns {
+			columns = append(columns, column)
+		}
+		slices.Sort(columns)
+		for i, column := range columns {
 			if b, err = appendName(b, i, column); err != nil {
 				return nil, err
 			}
