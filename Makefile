@@ -1,4 +1,4 @@
-.PHONY: help demo test versions race lint bench verify tidy fuzz
+.PHONY: help demo test versions race chaos lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
 ROUNDS ?= 10
