@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 
 	"gorm.io/gorm"
 
@@ -44,6 +45,7 @@ type Producer struct {
 	Journal io.Writer
 	Rand    *rand.Rand
 	Op      int64 // the operation before the first one
+	Single  bool  // only single statements, outside a transaction
 
 	held []batch // rows to update and delete
 }
@@ -59,6 +61,9 @@ type batch struct {
 func (p *Producer) Step(ctx context.Context) error {
 	p.Op++
 	programs := programs()
+	if p.Single {
+		programs = slices.DeleteFunc(programs, func(prog program) bool { return !prog.single })
+	}
 	prog := programs[p.Rand.IntN(len(programs))]
 	target := p.take(prog)
 	writes, deletes := prog.own+prog.updates*target.rows, 0
@@ -68,7 +73,7 @@ func (p *Producer) Step(ctx context.Context) error {
 	if err := p.note("intent %d %d %d %d %s", p.Op, writes, target.op, deletes, prog.name); err != nil {
 		return err
 	}
-	db := p.DB.WithContext(ctx).Session(&gorm.Session{SkipDefaultTransaction: p.Rand.IntN(3) == 0, PrepareStmt: p.Rand.IntN(3) == 0})
+	db := p.DB.WithContext(ctx).Session(&gorm.Session{SkipDefaultTransaction: p.Single || p.Rand.IntN(3) == 0, PrepareStmt: p.Rand.IntN(3) == 0})
 	err := prog.run(db, p.Op, target.op)
 	switch {
 	case err != nil:

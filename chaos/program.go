@@ -17,6 +17,7 @@ type program struct {
 	updates int  // how often it updates the rows of the target, which become its own
 	deletes bool // it deletes the rows of the target
 	undone  bool // it rolls back
+	single  bool // it is one statement
 	run     func(db *gorm.DB, op, target int64) error
 }
 
@@ -24,13 +25,13 @@ var errUndo = errors.New("undo")
 
 func programs() []program {
 	return []program{
-		{name: "create", own: 1, keeps: 1, run: func(db *gorm.DB, op, _ int64) error { return create(db, op, 1) }},
-		{name: "batch", own: 5, keeps: 5, run: func(db *gorm.DB, op, _ int64) error { return create(db, op, 5) }},
+		{name: "create", own: 1, keeps: 1, single: true, run: func(db *gorm.DB, op, _ int64) error { return create(db, op, 1) }},
+		{name: "batch", own: 5, keeps: 5, single: true, run: func(db *gorm.DB, op, _ int64) error { return create(db, op, 5) }},
 		{name: "in-batches", own: 5, keeps: 5, run: func(db *gorm.DB, op, _ int64) error {
 			return db.Transaction(func(tx *gorm.DB) error { return tx.CreateInBatches(sales(op, 5), 2).Error })
 		}},
-		{name: "update", updates: 1, run: update},
-		{name: "delete", deletes: true, run: func(db *gorm.DB, _, target int64) error { return remove(db, target) }},
+		{name: "update", updates: 1, single: true, run: update},
+		{name: "delete", deletes: true, single: true, run: func(db *gorm.DB, _, target int64) error { return remove(db, target) }},
 		{name: "begin", own: 2, keeps: 1, run: func(db *gorm.DB, op, _ int64) error {
 			tx := db.Begin()
 			if err := errors.Join(tx.Error, create(tx, op, 1), tx.Model(&Sale{}).Where("op = ?", op).Update("total", 77).Error); err != nil {

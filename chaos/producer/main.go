@@ -2,7 +2,7 @@
 // writes sales to DATABASE_URL and appends its journal to the file
 // CHAOS_JOURNAL. CHAOS_SEED is where its draws start, CHAOS_OPERATION the
 // number of the operation before its first one, and CHAOS_OPERATIONS how many it
-// does if nobody kills it.
+// does if nobody kills it. With CHAOS_SINGLE=true it writes outside transactions.
 package main
 
 import (
@@ -44,7 +44,7 @@ func run(ctx context.Context) error {
 	if err := db.Use(reliable.New(reliable.Config{Registry: chaos.Sales()})); err != nil {
 		return err
 	}
-	p := &chaos.Producer{DB: db, Journal: journal, Rand: rand.New(rand.NewPCG(uint64(settings[0]), 0)), Op: settings[1]}
+	p := &chaos.Producer{DB: db, Journal: journal, Rand: rand.New(rand.NewPCG(uint64(settings[0]), 0)), Op: settings[1], Single: os.Getenv("CHAOS_SINGLE") == "true"}
 	for range settings[2] {
 		if err := p.Step(ctx); err != nil {
 			return err
