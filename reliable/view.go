@@ -110,7 +110,7 @@ func (v *view) changes(kind capture.Operation, r *capture.Row) (Operation, codec
 			set.Sensitive = append(set.Sensitive, field.DBName)
 		}
 		touched = touched && field.AutoUpdateTime > 0
-		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && restores(field, pair.New)
+		set.Restored = set.Restored || op == OpUpdate && !r.OldUnknown && marks(field) && live(field, pair.New) && !live(field, pair.Old)
 	}
 	var err error
 	if set.Key, err = v.key(r); err != nil {
@@ -139,8 +139,23 @@ func (v *view) key(r *capture.Row) (codec.Key, error) {
 	return key, nil
 }
 
-// restores reports whether a new value of a column undoes a soft delete.
-func restores(field *schema.Field, value any) bool {
-	_, softDeletes := reflect.New(field.IndirectFieldType).Interface().(schema.DeleteClausesInterface)
-	return softDeletes && (value == nil || value == int64(0) || value == false)
+// marks reports whether a column marks soft-deleted rows: gorm.DeletedAt, and
+// the types of gorm.io/plugin/soft_delete.
+func marks(field *schema.Field) bool {
+	_, ok := reflect.New(field.IndirectFieldType).Interface().(schema.DeleteClausesInterface)
+	return ok
+}
+
+// live reports whether that column's value is the one of a row that is not soft
+// deleted: NULL, zero, or the time of the tag zeroValue.
+func live(field *schema.Field, v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case time.Time:
+		zero := strings.Trim(field.TagSettings["ZEROVALUE"], "'")
+		return zero != "" && strings.HasPrefix(v.Format(time.DateTime), zero)
+	default:
+		return fmt.Sprint(v) == "0" || v == false
+	}
 }

@@ -97,10 +97,22 @@ func (l *Log) View(view, table string) {
 // Reset forgets all changes, and deletes all entries.
 func (l *Log) Reset(t testing.TB) {
 	t.Helper()
-	for name := range l.tables {
-		l.exec(t, "DELETE FROM "+l.quote(shadow(name)))
+	tx, err := l.pool.BeginTx(t.Context(), nil) // one commit, not one per table
+	if err != nil {
+		t.Fatal(err)
 	}
-	l.exec(t, "DELETE FROM "+l.entries)
+	defer func() { _ = tx.Rollback() }()
+	for name := range l.tables {
+		if _, err := tx.ExecContext(t.Context(), "DELETE FROM "+l.quote(shadow(name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := tx.ExecContext(t.Context(), "DELETE FROM "+l.entries); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (l *Log) exec(t testing.TB, statement string) {

@@ -1,4 +1,4 @@
-package capture_test
+package matrix_test
 
 import (
 	"context"
@@ -17,11 +17,6 @@ func updates() []scenario {
 		Age  int
 	}
 	return []scenario{
-		one("save existing", &User{ID: 1, Name: "ann2", Email: mail("ann@x"), Age: 11}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
-		one("save missing", &User{ID: 90, Name: "s"}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
-		one("save zero", &User{Name: "s"}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
-		one("save slice", &[]User{{ID: 2, Name: "bob2"}, {Name: "n"}}, func(db *gorm.DB, m *[]User) *gorm.DB { return db.Save(m) }),
-		one("save composite", &Seat{Hall: "a", Place: 2, Taken: true, Note: "n"}, func(db *gorm.DB, m *Seat) *gorm.DB { return db.Save(m) }),
 		one("updates struct", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB { return db.Model(m).Updates(User{Name: name, Age: 0}) }),
 		one("updates other struct", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB { return db.Model(m).Updates(small{Name: name}) }),
 		one("updates map", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
@@ -61,7 +56,7 @@ func updates() []scenario {
 		bare("update by named", func(db *gorm.DB) *gorm.DB {
 			return db.Model(&User{}).Where("age > @age AND age < @age + 15", map[string]any{"age": 9}).Update("name", name)
 		}),
-		bare("update all", func(db *gorm.DB) *gorm.DB {
+		bare("update all rows", func(db *gorm.DB) *gorm.DB {
 			return db.Session(&gorm.Session{AllowGlobalUpdate: true}).Model(&Part{}).Update("qty", gorm.Expr("qty+1"))
 		}),
 		bare("update without where", func(db *gorm.DB) *gorm.DB { return db.Model(&Part{}).Update("qty", 1) }),
@@ -76,17 +71,6 @@ func updates() []scenario {
 		bare("update ordered and limited", func(db *gorm.DB) *gorm.DB {
 			return db.Model(&Part{}).Where("qty > 0").Order("qty desc").Limit(2).Update("parts", 50)
 		}),
-		bare("update key", func(db *gorm.DB) *gorm.DB { return db.Model(&Part{ID: 2}).Update("id", 90) }),
-		bare("update text key", func(db *gorm.DB) *gorm.DB {
-			return db.Model(&Language{Code: "de"}).Updates(Language{Code: "xx", Name: "y"})
-		}),
-		bare("update half of key", func(db *gorm.DB) *gorm.DB { return db.Model(&Seat{}).Where("hall = 'a'").Update("hall", "q") }),
-		bare("update keys by expression", func(db *gorm.DB) *gorm.DB {
-			return db.Model(&Part{}).Where("id > 1").Updates(map[string]any{"id": gorm.Expr("id + 10")})
-		}),
-		bare("update keys shifted", func(db *gorm.DB) *gorm.DB {
-			return db.Model(&Seat{}).Where("hall = 'a'").Update("place", gorm.Expr("place + 10"))
-		}),
 		bare("update composite", func(db *gorm.DB) *gorm.DB { return db.Model(&Seat{Hall: "a", Place: 1}).Update("taken", true) }),
 		bare("update column like table", func(db *gorm.DB) *gorm.DB {
 			return db.Model(&Part{}).Where("parts > 1").Update("parts", gorm.Expr("parts * 2"))
@@ -98,23 +82,32 @@ func updates() []scenario {
 		on(bare("update from many", func(db *gorm.DB) *gorm.DB {
 			return db.Model(&Part{}).Clauses(clause.From{Tables: []clause.Table{{Name: "users"}}}).Where("users.age > parts.qty").Update("qty", 70)
 		}), testdb.Postgres, testdb.SQLite),
-		on(one("update returning all", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
-			return db.Model(m).Clauses(clause.Returning{}).Update("age", 12)
-		}), testdb.Postgres, testdb.SQLite),
-		one("update returning some", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
-			return db.Model(m).Clauses(clause.Returning{Columns: []clause.Column{{Name: "age"}, {Name: "name"}}}).Update("age", gorm.Expr("age + 1"))
+		bare("update to expression", func(db *gorm.DB) *gorm.DB { return db.Model(&User{ID: 1}).Update("age", gorm.Expr("age * ? + 1", 2)) }),
+		one("update struct of expressions", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
+			return db.Model(m).Updates(map[string]any{"age": gorm.Expr("age + 1"), "name": clause.Expr{SQL: "upper(name)"}})
 		}),
-		one("update returning slice", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
-			return db.Model(m).Clauses(clause.Returning{}).Where("qty > 1").Update("qty", gorm.Expr("qty + 1"))
-		}),
-		one("update returning expression", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
-			return db.Model(m).Clauses(clause.Returning{Columns: []clause.Column{{Name: "id"}, {Name: "qty * 10", Raw: true, Alias: "parts"}}}).
-				Where("qty > 1").Update("qty", gorm.Expr("qty + 1"))
-		}),
-		bare("restore", func(db *gorm.DB) *gorm.DB {
+		bare("update where in slice", func(db *gorm.DB) *gorm.DB { return db.Model(&Part{}).Where([]int{1, 3}).Update("qty", 40) }),
+		bare("update not", func(db *gorm.DB) *gorm.DB { return db.Model(&Part{}).Not("qty = ?", 2).Update("qty", 41) }),
+		one("update by model's key and where", &Part{ID: 2}, func(db *gorm.DB, m *Part) *gorm.DB { return db.Model(m).Where("qty = 2").Update("qty", 42) }),
+		bare("update of a soft-deleted row", func(db *gorm.DB) *gorm.DB {
 			db.Delete(&User{}, 1)
-			return db.Unscoped().Model(&User{ID: 1}).Update("deleted_at", nil)
+			db.Model(&User{ID: 1}).Update("age", 50)
+			return db.Unscoped().Model(&User{ID: 1}).Update("age", 51)
 		}),
+		bare("touch only", func(db *gorm.DB) *gorm.DB {
+			return db.Model(&User{ID: 1}).UpdateColumn("updated_at", noon().AddDate(0, 0, 1))
+		}),
+		one("select all and updates", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
+			return db.Model(m).Select("*").Omit("id").Updates(User{Name: name})
+		}),
+		{name: "generics updates", run: func(db *gorm.DB) string {
+			n, err := gorm.G[Part](db).Where("qty > ?", 1).Updates(context.Background(), Part{Qty: 9})
+			return fmt.Sprint(n, err)
+		}},
+		{name: "generics set and update", run: func(db *gorm.DB) string {
+			n, err := gorm.G[Part](db).Where("qty > ?", 1).Set(clause.Assignment{Column: clause.Column{Name: "qty"}, Value: gorm.Expr("qty + 1")}).Update(context.Background())
+			return fmt.Sprint(n, err)
+		}},
 		{name: "generics update", run: func(db *gorm.DB) string {
 			n, err := gorm.G[Part](db).Where("qty > ?", 1).Update(context.Background(), "qty", 9)
 			return fmt.Sprint(n, err)
@@ -139,5 +132,67 @@ func updates() []scenario {
 			}
 			return tx
 		}),
+	}
+}
+
+func keyChanges() []scenario {
+	return []scenario{
+		bare("update key", func(db *gorm.DB) *gorm.DB { return db.Model(&Part{ID: 2}).Update("id", 90) }),
+		bare("update text key", func(db *gorm.DB) *gorm.DB {
+			return db.Model(&Language{Code: "en"}).Updates(Language{Code: "xx", Name: "y"})
+		}),
+		bare("update half of key", func(db *gorm.DB) *gorm.DB { return db.Model(&Seat{}).Where("hall = 'a'").Update("hall", "q") }),
+		bare("update keys by expression", func(db *gorm.DB) *gorm.DB {
+			return db.Model(&Part{}).Where("id > 1").Updates(map[string]any{"id": gorm.Expr("id + 10")})
+		}),
+		bare("update keys shifted", func(db *gorm.DB) *gorm.DB {
+			return db.Model(&Seat{}).Where("hall = 'a'").Update("place", gorm.Expr("place + 10"))
+		}),
+	}
+}
+
+func returningUpdates() []scenario {
+	return []scenario{
+		on(one("update returning all", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
+			return db.Model(m).Clauses(clause.Returning{}).Update("age", 12)
+		}), testdb.Postgres, testdb.SQLite),
+		one("update returning some", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
+			return db.Model(m).Clauses(clause.Returning{Columns: []clause.Column{{Name: "age"}, {Name: "name"}}}).Update("age", gorm.Expr("age + 1"))
+		}),
+		one("update returning slice", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
+			return db.Model(m).Clauses(clause.Returning{}).Where("qty > 1").Update("qty", gorm.Expr("qty + 1"))
+		}),
+		one("update returning expression", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
+			return db.Model(m).Clauses(clause.Returning{Columns: []clause.Column{{Name: "id"}, {Name: "qty * 10", Raw: true, Alias: "parts"}}}).
+				Where("qty > 1").Update("qty", gorm.Expr("qty + 1"))
+		}),
+	}
+}
+
+func saves() []scenario {
+	return []scenario{
+		one("save existing", &User{ID: 1, Name: "ann2", Email: mail("ann@x"), Age: 11}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
+		one("save missing", &User{ID: 90, Name: "s"}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
+		one("save zero", &User{Name: "s"}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
+		one("save slice", &[]User{{ID: 2, Name: "bob2"}, {Name: "n"}}, func(db *gorm.DB, m *[]User) *gorm.DB { return db.Save(m) }),
+		one("save composite", &Seat{Hall: "a", Place: 2, Taken: true, Note: "n"}, func(db *gorm.DB, m *Seat) *gorm.DB { return db.Save(m) }),
+		one("save missing, composite", &Seat{Hall: "z", Place: 2, Note: "n"}, func(db *gorm.DB, m *Seat) *gorm.DB { return db.Save(m) }),
+		one("save missing, text key", &Language{"fr", "French"}, func(db *gorm.DB, m *Language) *gorm.DB { return db.Save(m) }),
+		one("save missing, in a transaction", &User{ID: 90, Name: "s"}, func(db *gorm.DB, m *User) *gorm.DB {
+			var last *gorm.DB
+			_ = db.Transaction(func(tx *gorm.DB) error { last = tx.Save(m); return last.Error })
+			return last
+		}),
+		one("save missing, selected", &User{ID: 90, Name: "s", Age: 5}, func(db *gorm.DB, m *User) *gorm.DB { return db.Select("name").Save(m) }),
+		one("save missing, omitted", &User{ID: 90, Name: "s", Age: 5}, func(db *gorm.DB, m *User) *gorm.DB { return db.Omit("name").Save(m) }),
+		one("save unchanged", &Part{ID: 1, Parts: 1, Qty: 1}, func(db *gorm.DB, m *Part) *gorm.DB { return db.Save(m) }),
+		one("save a soft-deleted row", &User{ID: 1, Name: "back"}, func(db *gorm.DB, m *User) *gorm.DB {
+			db.Delete(&User{}, 1)
+			return db.Save(m)
+		}),
+		one("save with where", &Part{ID: 1, Qty: 9}, func(db *gorm.DB, m *Part) *gorm.DB { return db.Where("qty = 1").Save(m) }),
+		one("save slice of pointers", &[]*Part{{ID: 1, Qty: 9}, {Qty: 5}}, func(db *gorm.DB, m *[]*Part) *gorm.DB { return db.Save(*m) }),
+		one("save slice, composite", &[]Seat{{Hall: "a", Place: 2, Taken: true}, {Hall: "z", Place: 3}}, func(db *gorm.DB, m *[]Seat) *gorm.DB { return db.Save(m) }),
+		one("save duplicate", &User{ID: 90, Name: "s", Email: mail("ann@x")}, func(db *gorm.DB, m *User) *gorm.DB { return db.Save(m) }),
 	}
 }
