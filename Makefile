@@ -16,7 +16,7 @@ test: ## run all tests on PostgreSQL, MariaDB and SQLite
 	go run ./internal/testdb/testservers -- go test -timeout 20m ./...
 
 versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
-	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./reliable ./migrations ./processors
+	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
 
 race: ## run all tests with the race detector
 	go run ./internal/testdb/testservers -- go test -race -timeout 25m ./...

@@ -98,6 +98,12 @@ func associations() []scenario {
 		all = append(all, slices.DeleteFunc(list, broken)...)
 	}
 	return append(all,
+		steps("append takes a row over", func(db *gorm.DB) []error {
+			return []error{
+				db.Model(&User{ID: 1}).Association("Pets").Append(&Pet{Name: "a"}, &Pet{ID: 1}),
+				db.Model(&User{ID: 1}).Association("Profile").Append(&Profile{ID: 1}),
+			}
+		}),
 		steps("append to many", func(db *gorm.DB) []error {
 			return []error{db.Model(&[]User{{ID: 1}, {ID: 3}}).Association("Languages").Append(&Language{"de", "German"}, &Language{"en", "English"})}
 		}),

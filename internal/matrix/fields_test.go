@@ -67,6 +67,9 @@ func tables() []scenario {
 		on(bare("partition, update that moves rows", func(db *gorm.DB) *gorm.DB {
 			return db.Model(&Reading{}).Where("region = 'north'").Update("region", "south")
 		}), testdb.Postgres),
+		on(bare("partition, upsert", func(db *gorm.DB) *gorm.DB {
+			return db.Clauses(updating(conflict("region", "id"), "qty")).Create(&[]Reading{{"north", 1, 7}, {"south", 9, 9}})
+		}), testdb.Postgres),
 		on(bare("partition, delete", func(db *gorm.DB) *gorm.DB { return db.Delete(&Reading{}, "qty > 1") }), testdb.Postgres),
 	}
 }
