@@ -164,8 +164,13 @@ func (d *postgres) join(s *statement, r *relation, keys []string, repeat bool) (
 			put(w, "coalesce(") // a bare t would be a column of that name, if there is one
 			s.all(w)
 			put(w, ") AS reliable__r")
-		} else {
-			r.columns(w, s.name)
+		}
+		for i, name := range r.granted {
+			if i > 0 {
+				put(w, ",")
+			}
+			s.column(w, name)
+			put(w, " AS reliable__c", strconv.Itoa(i)) // its own name would be ambiguous in the user's clauses
 		}
 		put(w, " FROM ")
 		s.target(w)
@@ -208,8 +213,13 @@ func (d *postgres) join(s *statement, r *relation, keys []string, repeat bool) (
 		put(w, ",false AS ", mark1, ",")
 		if r.granted == nil {
 			put(w, "(", oldRow, ".reliable__r).*")
-		} else {
-			r.columns(w, oldRow)
+		}
+		for i, name := range r.granted {
+			if i > 0 {
+				put(w, ",")
+			}
+			put(w, oldRow, ".reliable__c", strconv.Itoa(i), " AS ")
+			s.bare(w, name)
 		}
 		put(w, ",1 AS ", mark2)
 		s.asked(w, ",")

@@ -22,41 +22,56 @@ import (
 // pgLab is a PostgreSQL schema with tables made by hand, twice: with the plugin
 // and plain.
 type pgLab struct {
-	place     testdb.DB
-	schema    string // of the one with the plugin
-	db, plain *gorm.DB
-	log       *triggers.Log
+	db, plain           *gorm.DB
+	dbAdmin, plainAdmin *gorm.DB // the same schemas, as their owner
+	log                 *triggers.Log
 }
 
 // newPGLab makes the tables of T. In ddl, and in the prefix of T's tables,
-// $schema stands for the schema's name.
+// $schema stands for the schema's name. If ddl names $role, the writer has that
+// role, and the rights that ddl gives it.
 func newPGLab[T any](t *testing.T, ddl, prefix string) *pgLab {
 	t.Helper()
-	l := &pgLab{place: testdb.New(t, testdb.Postgres)}
-	open := func(place testdb.DB) (*gorm.DB, string) {
-		db := place.Open(t)
-		var name string
-		if err := db.Raw("SELECT current_schema()").Scan(&name).Error; err != nil {
-			t.Fatal(err)
-		}
-		for statement := range strings.SplitSeq(ddl, ";\n") {
-			execute(t, db, strings.ReplaceAll(statement, "$schema", name))
-		}
-		return place.Open(t, &gorm.Config{
-			Logger: logger.Discard, NamingStrategy: schema.NamingStrategy{TablePrefix: strings.ReplaceAll(prefix, "$schema", name)},
-		}), name
-	}
-	l.db, l.schema = open(l.place)
-	l.plain, _ = open(testdb.New(t, testdb.Postgres))
+	l := new(pgLab)
+	var name string
+	l.plain, l.plainAdmin, _ = pgSchema(t, ddl, prefix)
+	l.db, l.dbAdmin, name = pgSchema(t, ddl, prefix)
 	use[T](t, l.db)
-	if err := migrations.Up(t.Context(), l.db); err != nil {
-		t.Fatal(err)
-	}
-	l.log = triggers.Watch(t, l.db, new(T))
+	l.log = triggers.Watch(t, l.dbAdmin, new(T))
 	if prefix != "" {
-		l.log.View(l.schema+".things", "things")
+		l.log.View(name+".things", "things")
 	}
 	return l
+}
+
+// pgSchema makes a schema, and opens it for the writer and for its owner.
+func pgSchema(t *testing.T, ddl, prefix string) (db, admin *gorm.DB, name string) {
+	t.Helper()
+	place := testdb.New(t, testdb.Postgres)
+	admin = place.Open(t)
+	if err := admin.Raw("SELECT current_schema()").Scan(&name).Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.Up(t.Context(), admin); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(ddl, "$role") {
+		role := name + "_role"
+		execute(t, admin, "CREATE ROLE "+role)
+		t.Cleanup(func() {
+			execute(t, admin, "DROP OWNED BY "+role)
+			execute(t, admin, "DROP ROLE "+role)
+		})
+		place.URL += "&role=" + role
+		ddl = "GRANT USAGE ON SCHEMA $schema TO $role;\nGRANT INSERT, SELECT ON outbox_entries TO $role;\n" + ddl
+		ddl = strings.ReplaceAll(ddl, "$role", role)
+	}
+	for statement := range strings.SplitSeq(ddl, ";\n") {
+		execute(t, admin, strings.ReplaceAll(statement, "$schema", name))
+	}
+	return place.Open(t, &gorm.Config{
+		Logger: logger.Discard, NamingStrategy: schema.NamingStrategy{TablePrefix: strings.ReplaceAll(prefix, "$schema", name)},
+	}), admin, name
 }
 
 // use installs the plugin, which records every write of a T.
@@ -116,7 +131,7 @@ func (l *pgLab) run(t *testing.T, tables []string, steps ...step) {
 			t.Errorf("%s: seen by the writer: -plain +captured\n%s", s.name, diff)
 		}
 		for _, table := range tables {
-			if diff := cmp.Diff(dump(t, l.plain, table), dump(t, l.db, table)); diff != "" {
+			if diff := cmp.Diff(dump(t, l.plainAdmin, table), dump(t, l.dbAdmin, table)); diff != "" {
 				t.Errorf("%s: %s: -plain +captured\n%s", s.name, table, diff)
 			}
 		}
