@@ -258,6 +258,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 type Vault struct {
 	ID  uint
 	Pin int `reliable:"sensitive"`
+	Age int8
 }
 
 // A value that its field does not take is an error that names the field, and
@@ -271,12 +272,17 @@ func TestUnreadableSecret(t *testing.T) {
 	db := testdb.New(t, testdb.SQLite).Open(t)
 	plugin := reliable.New(reliable.Config{Registry: r})
 	if err := errors.Join(db.AutoMigrate(&Vault{}), db.Use(plugin), migrations.Up(t.Context(), db), db.Create(&Vault{Pin: 1}).Error,
-		db.Model(&Vault{ID: 1}).Update("pin", gorm.Expr("?", secret)).Error, db.Delete(&Vault{}, 1).Error); err != nil {
+		db.Model(&Vault{ID: 1}).Update("pin", gorm.Expr("?", secret)).Error, db.Model(&Vault{ID: 1}).Update("age", 300).Error, db.Delete(&Vault{}, 1).Error); err != nil {
 		t.Fatal(err)
 	}
 	list := take(t, db)
-	out := plugin.NewBatch(db, list, 1, time.Now()).Process(t.Context(), list[1])
+	batch := plugin.NewBatch(db, list, 1, time.Now())
+	out := batch.Process(t.Context(), list[1])
 	if !strings.Contains(out.ErrorMessage, "Vault: stored value: field Pin") || strings.Contains(out.ErrorMessage, secret) {
 		t.Errorf("outcome %q, want an error that names the field and no value", out.ErrorMessage)
+	}
+	out = batch.Process(t.Context(), list[2])
+	if !strings.Contains(out.ErrorMessage, "Vault: stored value: field Age") || !strings.Contains(out.ErrorMessage, "out of range") {
+		t.Errorf("outcome %q, want an error that tells what is out of range", out.ErrorMessage)
 	}
 }

@@ -18,18 +18,6 @@ func (t *table) replay() (*sql.Rows, error) {
 	return rows, err
 }
 
-// Scan stores a row's values in targets, as a query by database/sql does.
-func Scan(columns []string, values, targets []any) error {
-	t := &table{columns: columns, types: make([]columnType, len(columns)), rows: [][]any{values}}
-	rows, err := t.replay()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	rows.Next()
-	return errors.Join(rows.Scan(targets...), rows.Err())
-}
-
 // replayer is a database with one connection and one result.
 type replayer struct{ table *table }
 

@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math"
 	"slices"
@@ -12,9 +13,9 @@ import (
 // mask stands for a value that nobody is to see.
 const mask = "[masked]"
 
-// Readable returns c for people: bytes are \x and hexadecimal digits, times and
-// special floats text, and the values of sensitive columns, but for NULL, are
-// masked. The result is not what was captured: it is only to be shown.
+// Readable returns c for people: bytes are text or, if they are none, \x and
+// hexadecimal digits; times and special floats are text; the values of sensitive
+// columns, but for NULL, are masked. The result is not what was captured: it is only to be shown.
 func (c Changeset) Readable() Changeset {
 	show := func(column string, v any) any {
 		if v != nil && slices.Contains(c.Sensitive, column) {
@@ -39,6 +40,9 @@ func readable(v any) any {
 	case string:
 		return strings.ToValidUTF8(v, string(utf8.RuneError))
 	case []byte:
+		if utf8.Valid(v) && bytes.IndexByte(v, 0) < 0 { // JSON, in PostgreSQL
+			return string(v)
+		}
 		return `\x` + hex.EncodeToString(v)
 	case time.Time:
 		return v.Format("2006-01-02T15:04:05.999999999Z07:00")

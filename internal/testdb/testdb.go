@@ -177,7 +177,7 @@ func dsn(t testing.TB, address string) string {
 	return config
 }
 
-// mysqlDSN turns a URL into the driver's own form.
+// mysqlDSN turns a URL into the driver's own form; its query is kept.
 func mysqlDSN(address string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -187,5 +187,6 @@ func mysqlDSN(address string) (string, error) {
 	if password, ok := u.User.Password(); ok {
 		user += ":" + password
 	}
-	return fmt.Sprintf("%s@tcp(%s)/%s?parseTime=true&loc=UTC&charset=utf8mb4&time_zone=%%27%%2B00%%3A00%%27", user, u.Host, strings.TrimPrefix(u.Path, "/")), nil
+	return fmt.Sprintf("%s@tcp(%s)/%s?parseTime=true&loc=UTC&charset=utf8mb4&time_zone=%%27%%2B00%%3A00%%27&%s",
+		user, u.Host, strings.TrimPrefix(u.Path, "/"), u.RawQuery), nil
 }
