@@ -20,10 +20,10 @@ type OutboxEntry struct {
 	Owed          []string        // names of the callbacks or record processors owed; empty = whoever handles Context
 	Context       string          // [ContextModel], or the application's own
 	ResourceClass string          // name of the model, for example "Order"
-	ResourceID    string          // primary key as text; a composite key as a JSON array
+	ResourceID    string          // primary key as text, different for different keys; a composite key as a JSON array
 	EventName     string          // for example "order_created"
 	CausalityKey  string          // entries with the same key are worked in order; empty = unordered
-	Changeset     json.RawMessage // old and new values by column; empty for entries of [Record]
+	Changeset     json.RawMessage // old and new values by column, not to be shown: see Masked; empty for entries of [Record]
 	Arguments     json.RawMessage // what [Record] was given; empty for captured writes
 	Headers       json.RawMessage // a JSON object of strings: trace, tenant, causation depth; may be empty
 	CreatedAt     time.Time       // when the entry was written, by the database's clock, UTC

@@ -168,3 +168,32 @@ func TestUnreadableRowFailsAlone(t *testing.T) {
 		}
 	}
 }
+
+// Odd has a column whose name no document can hold.
+type Odd struct {
+	ID   uint
+	Name string "gorm:\"column:na\xffme\""
+}
+
+// What can't be carried is an error of the write, which is rolled back.
+func TestWhatCannotBeCarried(t *testing.T) {
+	r := new(reliable.Registry)
+	reliable.AfterCommit(r, reliable.Callback[Odd]{Name: "see", Run: nothing[Odd]})
+	db := testdb.New(t, testdb.SQLite).Open(t)
+	if err := errors.Join(db.AutoMigrate(&Odd{}), db.Use(reliable.New(reliable.Config{Registry: r})), migrations.Up(t.Context(), db)); err != nil {
+		t.Fatal(err)
+	}
+	err := db.Create(&Odd{Name: "a"}).Error
+	for _, want := range []string{"create of Odd", `na\xffme`, "reliable.Skip", `reliable:"-"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("create = %v, want it to name %q", err, want)
+		}
+	}
+	var n int64
+	if err := db.Model(&Odd{}).Count(&n).Error; err != nil || n != 0 {
+		t.Errorf("%d rows, %v, want none", n, err)
+	}
+	if err := reliable.Skip(db).Create(&Odd{Name: "a"}).Error; err != nil {
+		t.Errorf("skipped: %v", err)
+	}
+}
