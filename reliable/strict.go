@@ -48,21 +48,27 @@ func (p *Plugin) lockKeys(ctx context.Context, tx *gorm.DB, rows []row) error {
 	default: // SQLite: an id is drawn under the write lock, which ends with the transaction
 		return nil
 	}
-	locked, err := tx.Statement.ConnPool.QueryContext(ctx, query, args...)
+	n, err := countRows(ctx, tx.Statement.ConnPool, query, args...)
+	if want := 1 + strings.Count(list, ","); err == nil && n != want {
+		err = fmt.Errorf("%d of %d locks are there: call migrations.Up(ctx, db)", n, want)
+	}
 	if err != nil {
 		return fmt.Errorf("lock causality keys: %w", err)
 	}
-	n := 0
-	for locked.Next() {
+	return nil
+}
+
+// countRows runs a query and returns how many rows it gave.
+func countRows(ctx context.Context, pool gorm.ConnPool, query string, args ...any) (n int, err error) {
+	rows, err := pool.QueryContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
 		n++
 	}
-	if err := errors.Join(locked.Err(), locked.Close()); err != nil {
-		return fmt.Errorf("lock causality keys: %w", err)
-	}
-	if want := 1 + strings.Count(list, ","); n != want {
-		return fmt.Errorf("lock causality keys: %d of %d locks are there: call migrations.Up(ctx, db)", n, want)
-	}
-	return nil
+	return n, rows.Err()
 }
 
 // numbers returns what lock makes of the keys, sorted, without duplicates, as
