@@ -160,7 +160,11 @@ func (r *run) perform(ctx context.Context, u *unit, a Attempt) error {
 	}
 	if r.change == nil {
 		c, err := r.batch.change(ctx, r.entry)
-		if err != nil {
+		switch {
+		case err != nil && unreachable(err): // the database's trouble, not the callback's: no attempt is burnt
+			r.batch.plugin.cfg.Monitor.Publish(&ErrorOccurred{Step: "read", Err: err})
+			return Snooze(unreachableFor)
+		case err != nil:
 			return err
 		}
 		r.change = c
