@@ -67,6 +67,9 @@ func Install(db *gorm.DB, h Hook, o Options) error {
 		creates.After(end).Register("reliable:committed", c.committed),
 		updates.After(end).Register("reliable:committed", c.committed),
 		deletes.After(end).Register("reliable:committed", c.committed),
+		db.Callback().Raw().After("gorm:raw").Register("reliable:ended", c.abandon),
+		db.Callback().Row().After("gorm:row").Register("reliable:ended", c.abandon),
+		db.Callback().Query().After("gorm:query").Register("reliable:ended", c.abandon),
 	)
 }
 
@@ -82,6 +85,7 @@ func (c *capture) around(op Operation, core func(*gorm.DB)) func(*gorm.DB) {
 			_ = db.AddError(err)
 			return
 		}
+		defer c.abandon(db)
 		if !watched || db.Statement.Schema == nil {
 			core(db)
 			return

@@ -93,7 +93,7 @@ func (p *pool) write(ctx context.Context, c call) (*outcome, error) {
 		p.committed = tell && err == nil
 		failpoint.Hit("capture.committed")
 	case err != nil && s.written:
-		p.poison(tx, err)
+		p.undo(p.db, tx, tx.raw, err) // what is not recorded must not be committed, even if the error is ignored
 	case err == nil && tell:
 		if u := p.unit(p.db, tx.raw); u != nil {
 			u.recorded = true
@@ -132,21 +132,4 @@ func (p *pool) record(tx *transaction, out *outcome) (tell bool, err error) {
 	p.db.Statement.ConnPool = tx.raw
 	defer func() { p.db.Statement.ConnPool = p.ConnPool }()
 	return p.hook.Record(p.db, &Set{Operation: p.op, Columns: out.columns, Rows: out.rows})
-}
-
-// poison rolls the user's transaction back at once: a statement that is not
-// recorded must not be committed, even if its error is ignored. GORM rolls its
-// own default transaction back by itself, if the error is the statement's that
-// began it.
-func (p *pool) poison(tx *transaction, err error) {
-	u := p.unit(p.db, tx.raw)
-	if u != nil && u.owner == p.db.Statement {
-		return
-	}
-	_ = tx.Rollback()
-	if u != nil {
-		u.err = err
-	} else {
-		p.hook.RolledBack(tx.raw, err)
-	}
 }

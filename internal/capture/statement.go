@@ -32,6 +32,10 @@ type dialect interface {
 	insert(ctx context.Context, s *statement) (*outcome, error)
 	update(ctx context.Context, s *statement) (*outcome, error)
 	remove(ctx context.Context, s *statement) (*outcome, error)
+
+	// ended reports whether the database has ended the transaction tx by
+	// itself, when one of its statements failed with err.
+	ended(ctx context.Context, tx gorm.ConnPool, err error) bool
 }
 
 // statement is one intercepted write.
