@@ -172,7 +172,7 @@ func TestUnreadableRowFailsAlone(t *testing.T) {
 // Odd has a column whose name no document can hold.
 type Odd struct {
 	ID   uint
-	Name string "gorm:\"column:na\xffme\""
+	Name string `gorm:"column:na\xffme"`
 }
 
 // What can't be carried is an error of the write, which is rolled back.
