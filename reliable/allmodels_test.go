@@ -100,7 +100,7 @@ func TestAllModelsRefuses(t *testing.T) {
 		"raw INSERT of the table books":    func(db *gorm.DB) error { return db.Exec("INSERT INTO books (title) VALUES ('r')").Error },
 		"raw UPDATE of the table books":    func(db *gorm.DB) error { return db.Raw("UPDATE books SET title = 'r'").Scan(new(int)).Error },
 		"raw DELETE of the table books":    func(db *gorm.DB) error { return db.Raw("DELETE FROM books").Find(&[]Book{}).Error },
-		"a write of Book to the table old": func(db *gorm.DB) error { return db.Table("old").Create(&Book{Title: "o"}).Error },
+		"Book: a write to the table old":   func(db *gorm.DB) error { return db.Table("old").Create(&Book{Title: "o"}).Error },
 	}
 	strict, free := library(t, testdb.SQLite, reliable.Config{}), library(t, testdb.SQLite, reliable.Config{AllowUncaptured: true})
 	if err := errors.Join(strict.Exec("CREATE TABLE old (id integer PRIMARY KEY, title text)").Error, free.Exec("CREATE TABLE old (id integer PRIMARY KEY, title text)").Error); err != nil {

@@ -55,21 +55,16 @@ func shop(t *testing.T, d testdb.Dialect, opts ...gorm.Option) *gorm.DB {
 // entries returns what is in the outbox as "event id owed {changes}".
 func entries(t *testing.T, db *gorm.DB) []string {
 	t.Helper()
-	rows, err := db.Raw("SELECT event_name, resource_id, owed, changeset FROM outbox_entries ORDER BY id").Rows()
-	if err != nil {
+	var rows []struct{ EventName, ResourceID, Owed, Changeset string }
+	if err := db.Raw("SELECT event_name, resource_id, owed, changeset FROM outbox_entries ORDER BY id").Scan(&rows).Error; err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = rows.Close() }()
 	var list []string
-	for rows.Next() {
-		var event, id, owed, changes string
-		if err := rows.Scan(&event, &id, &owed, &changes); err != nil {
-			t.Fatal(err)
-		}
+	for _, row := range rows {
 		var doc struct {
 			Set map[string]json.RawMessage `json:"set"`
 		}
-		if err := json.Unmarshal([]byte(changes), &doc); err != nil {
+		if err := json.Unmarshal([]byte(row.Changeset), &doc); err != nil {
 			t.Fatal(err)
 		}
 		delete(doc.Set, "deleted_at")
@@ -77,7 +72,7 @@ func entries(t *testing.T, db *gorm.DB) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list = append(list, fmt.Sprintf("%s %s %s %s", event, id, owed, set))
+		list = append(list, fmt.Sprintf("%s %s %s %s", row.EventName, row.ResourceID, row.Owed, set))
 	}
 	return list
 }

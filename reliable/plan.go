@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 )
@@ -95,26 +96,37 @@ func (p *Plugin) plan(e *OutboxEntry) []*unit {
 
 // headers returns what an entry keeps of a writer's context, as JSON.
 func (p *Plugin) headers(ctx context.Context) (json.RawMessage, error) {
-	var headers map[string]string
-	if p.cfg.Headers != nil {
-		headers = p.cfg.Headers(ctx)
+	headers, err := p.ask(ctx)
+	if err != nil {
+		return nil, err
 	}
+	delete(headers, depthHeader)
 	if depth, ok := ctx.Value(depthKey{}).(int); ok {
 		if depth >= MaxDepth {
 			return nil, fmt.Errorf("callbacks led to captured writes %d deep: a callback feeds itself; use reliable.Skip for its own bookkeeping", MaxDepth)
 		}
-		merged := map[string]string{depthHeader: strconv.Itoa(depth + 1)}
-		for k, v := range headers {
-			if k != depthHeader {
-				merged[k] = v
-			}
+		if headers == nil {
+			headers = make(map[string]string, 1)
 		}
-		headers = merged
+		headers[depthHeader] = strconv.Itoa(depth + 1)
 	}
 	if len(headers) == 0 {
 		return nil, nil
 	}
 	return json.Marshal(headers)
+}
+
+// ask returns a copy of what Config.Headers says. A panic in it is an error.
+func (p *Plugin) ask(ctx context.Context) (headers map[string]string, err error) {
+	if p.cfg.Headers == nil {
+		return nil, nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("Config.Headers panicked: %s", sprint(v))
+		}
+	}()
+	return maps.Clone(p.cfg.Headers(ctx)), nil
 }
 
 // withHeaders puts an entry's headers into the context of its callbacks.

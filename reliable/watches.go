@@ -53,13 +53,14 @@ func (p *Plugin) refuse(stmt *gorm.Statement, w *watch, op capture.Operation) er
 			if stmt.Schema != nil {
 				what = "as " + stmt.Schema.Name
 			}
-			return fmt.Errorf("reliable: a write %s to the table %s of %s can't be recorded: use Model(&%s{}), or record it with reliable.Record and opt out with reliable.Skip",
-				what, owner.schema.Table, owner.class(), owner.schema.Name)
+			return fmt.Errorf("reliable: %s %s: a write %s to its table %s can't be recorded: use Model(&%s{}), or record it with reliable.Record and opt out with reliable.Skip",
+				op, owner.class(), what, owner.schema.Table, owner.schema.Name)
 		}
 	}
 	switch {
 	case w == nil && stmt.Schema == nil && p.cfg.AllModels && !p.owns(stmt.Table):
-		return fmt.Errorf("reliable: a write without a model to the table %s can't be recorded: use Model, or record it with reliable.Record and opt out with reliable.Skip", stmt.Table)
+		return fmt.Errorf("reliable: %s: a write without a model to the table %s can't be recorded: use Model, or record it with reliable.Record and opt out with reliable.Skip",
+			op, stmt.Table)
 	case w == nil:
 		return nil
 	case len(w.schema.PrimaryFields) == 0:
@@ -68,8 +69,8 @@ func (p *Plugin) refuse(stmt *gorm.Statement, w *watch, op capture.Operation) er
 	case w.mistakes != nil:
 		return fmt.Errorf("reliable: %s %s: %w", op, w.class(), w.mistakes)
 	case !writesTo(stmt, w.schema.Table):
-		return fmt.Errorf("reliable: a write of %s to the table %s can't be recorded, since its rows are not those of %s: opt out with reliable.Skip",
-			w.class(), stmt.Table, w.schema.Table)
+		return fmt.Errorf("reliable: %s %s: a write to the table %s can't be recorded, since its rows are not those of %s: "+
+			"record it with reliable.Record and opt out with reliable.Skip", op, w.class(), stmt.Table, w.schema.Table)
 	default:
 		return nil
 	}
