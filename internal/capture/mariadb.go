@@ -79,6 +79,9 @@ func (mariadb) update(ctx context.Context, s *statement) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.exactKeys(old, keys); err != nil {
+		return nil, err
+	}
 	out, affected, err := updateOnly(ctx, s, keys, old)
 	if err != nil {
 		return nil, err

@@ -55,4 +55,15 @@ func typed(text []byte, column string) any {
 	return string(text)
 }
 
+// exactKeys refuses a primary key whose values, sent back, do not equal
+// themselves: the UPDATE would change nothing.
+func (s *statement) exactKeys(t *table, keys []string) error {
+	for _, key := range keys {
+		if typ := t.types[t.index(key)].name; typ == "FLOAT" || typ == "BIT" {
+			return s.refuse("the primary key " + key + " is a " + typ + ", which MariaDB finds by no value: make it a DOUBLE, a DECIMAL or an integer")
+		}
+	}
+	return nil
+}
+
 var _ sql.Result = result{}
