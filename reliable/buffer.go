@@ -85,15 +85,14 @@ func (b *buffer) add(ctx context.Context, rows []row) error {
 	return b.write(ctx)
 }
 
-// before is called before raw SQL is sent: it finds all entries written. Those
-// that wait when the transaction is rolled back to a savepoint are younger than
-// it, and go with their changes; they could not be written either, after an
+// before is called before raw SQL is sent: it finds all entries written, but
+// for a rollback to a savepoint that was set while nothing waited. Those that
+// wait then are younger than it; they could not be written either, after an
 // error on PostgreSQL.
 func (b *buffer) before(ctx context.Context, query string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if name := sqltext.RollbackTo(query); name != "" && b.savepoints[name] {
-		b.rows, b.bytes = nil, 0
+	if b.savepoints[sqltext.RollbackTo(query)] {
 		return nil
 	}
 	err := b.write(ctx)
@@ -101,6 +100,16 @@ func (b *buffer) before(ctx context.Context, query string) error {
 		b.savepoints[name] = true
 	}
 	return err
+}
+
+// after is called after raw SQL: what waited at a rollback to a savepoint went
+// with its changes. If the rollback failed, the changes are still there.
+func (b *buffer) after(query string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err == nil && b.savepoints[sqltext.RollbackTo(query)] {
+		b.rows, b.bytes = nil, 0
+	}
 }
 
 // flush writes what waits.

@@ -103,6 +103,16 @@ func TestTransaction(t *testing.T) {
 			return errors.Join(create(tx, 1), tx.SavePoint("a").Error, create(tx, 2), tx.SavePoint("b").Error, create(tx, 3),
 				tx.RollbackTo("a").Error, create(tx, 4))
 		}, []string{"plain_created 1", "plain_created 4"}, ""},
+		{"a rollback to a savepoint that fails", func(_ *testing.T, tx *gorm.DB) error {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			if err := errors.Join(create(tx, 1), tx.SavePoint("a").Error, create(tx, 2)); err != nil {
+				return err
+			}
+			cancel()
+			tx.WithContext(ctx).RollbackTo("a") // it is never sent; not every dialect of GORM's says so
+			return create(tx, 3)
+		}, []string{"plain_created 1", "plain_created 2", "plain_created 3"}, ""},
 		{"a Transaction in it", func(_ *testing.T, tx *gorm.DB) error {
 			return errors.Join(create(tx, 1), reliable.Transaction(tx, func(tx *gorm.DB) error { return create(tx, 2) }))
 		}, []string{"plain_created 1", "plain_created 2"}, ""},

@@ -112,12 +112,13 @@ func (p *Plugin) newWatch(db *gorm.DB, m *model) (*watch, error) {
 }
 
 // install puts the capture around db's write callbacks, and a look at raw SQL
-// in front of those that send it.
+// around those that send it.
 func (p *Plugin) install(db *gorm.DB) error {
 	const name = "reliable:raw"
 	return errors.Join(
 		capture.Install(db, recorder{p}, capture.Options{RequireTransaction: p.cfg.RequireTransaction, MaxRows: p.cfg.MaxRows}),
 		db.Callback().Raw().Before("gorm:raw").Register(name, p.raw),
+		db.Callback().Raw().After("gorm:raw").Register(name+"_sent", p.rawSent),
 		db.Callback().Row().Before("gorm:row").Register(name, p.raw),
 		db.Callback().Query().Before("gorm:query").Register(name, p.raw),
 	)

@@ -112,6 +112,13 @@ func (p *Plugin) raw(db *gorm.DB) {
 	_ = db.AddError(err)
 }
 
+// rawSent is called after raw SQL was sent.
+func (p *Plugin) rawSent(db *gorm.DB) {
+	if b := p.buffers.of(db.Statement.ConnPool); b != nil && !db.DryRun {
+		b.after(db.Statement.SQL.String(), db.Error)
+	}
+}
+
 // refuseRaw returns an error if raw SQL writes to the table of a recorded
 // model, as far as its text tells.
 func (p *Plugin) refuseRaw(stmt *gorm.Statement) error {
