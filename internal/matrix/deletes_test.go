@@ -3,6 +3,7 @@ package matrix_test
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -84,6 +85,10 @@ func softDeletes() []scenario {
 		bare("soft delete by flag and time", func(db *gorm.DB) *gorm.DB { return db.Delete(&MixedRow{}, 1) }),
 		bare("restore by flag and time", func(db *gorm.DB) *gorm.DB {
 			return db.Unscoped().Model(&MixedRow{ID: 2}).Updates(map[string]any{"deleted": 0, "deleted_at": nil})
+		}),
+		bare("soft delete with a zero value", func(db *gorm.DB) *gorm.DB { return db.Delete(&ZeroRow{}, []int{1, 2}) }),
+		bare("restore with a zero value", func(db *gorm.DB) *gorm.DB {
+			return db.Unscoped().Model(&ZeroRow{ID: 2}).Update("deleted_at", time.Unix(1, 0).UTC())
 		}),
 		bare("unscoped delete by flag", func(db *gorm.DB) *gorm.DB { return db.Unscoped().Delete(&FlagRow{}, 1) }),
 		{name: "soft then hard on one statement", run: func(db *gorm.DB) string {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,8 +59,10 @@ func (l *lab) platform(t *testing.T) string {
 // some of the platforms: it checks, or writes, their cells.
 type document struct {
 	published string
-	cells     map[string]map[string]outcome
-	seen      map[string]int // cells of this run, by platform
+
+	mu    sync.Mutex
+	cells map[string]map[string]outcome
+	seen  map[string]int // cells of this run, by platform
 }
 
 // readDocument reads the cells that are published.
@@ -85,6 +88,8 @@ func readDocument(t *testing.T) *document {
 }
 
 func (d *document) note(name, platform string, o outcome) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.cells[name] == nil {
 		d.cells[name] = make(map[string]outcome)
 	}
@@ -128,13 +133,13 @@ func (d *document) check(t *testing.T) {
 const head = `# Which writes are captured
 
 Written by the test in internal/matrix, which runs each write path with and without the plugin: in sessions with and without default
-transactions, with prepared statements and with translated errors.
+transactions, with prepared statements and with translated errors, and inside reliable.Transaction.
 
 - **captured**: one entry per row that changed, of the right kind, with the old and new values that row triggers saw, in their order. The writer
   sees the same rows affected, error, model and tables as without the plugin. This holds for every row of this page but those below.
 - **captured, old unknown**: the same, but the values before the write could not be had. The entry says so, and never guesses.
-- **refused**: an error, and nothing is written; it names the model or table, the operation and the way out. With Config.AllowUncaptured the
-  write goes through and is not seen.
+- **refused**: an error, and nothing is written; it names the model or table, the operation and the way out. With Config.AllowUncaptured what
+  has no model or no key goes through and is not seen; what a limit or the database stands in the way of is refused all the same.
 - **not seen**: the write goes through and leaves no entry, or not for all its rows; the reason is in the last column.
 - **nothing changes**: no row changes, and there is no entry. Most of these are errors that GORM or the database gives without the plugin, too.
 - **–**: it can't be done there.

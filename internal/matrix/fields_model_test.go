@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
 	"gorm.io/plugin/soft_delete"
 )
 
@@ -77,6 +78,13 @@ type Reading struct {
 	Region string `gorm:"primaryKey;size:8"`
 	ID     int    `gorm:"primaryKey;autoIncrement:false"`
 	Qty    int
+}
+
+// ZeroRow is live at a time that stands for none.
+type ZeroRow struct {
+	ID        uint
+	Name      string         `gorm:"size:20"`
+	DeletedAt gorm.DeletedAt `gorm:"zeroValue:1970-01-01 00:00:01"`
 }
 
 // Soft deletes other than gorm.DeletedAt.

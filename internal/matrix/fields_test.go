@@ -71,5 +71,21 @@ func tables() []scenario {
 			return db.Clauses(updating(conflict("region", "id"), "qty")).Create(&[]Reading{{"north", 1, 7}, {"south", 9, 9}})
 		}), testdb.Postgres),
 		on(bare("partition, delete", func(db *gorm.DB) *gorm.DB { return db.Delete(&Reading{}, "qty > 1") }), testdb.Postgres),
+		{name: "grants on columns, create", only: []testdb.Dialect{testdb.Postgres}, stage: granted(func(db *gorm.DB) error {
+			return db.Create(&Visible{ID: 5, Qty: 5}).Error
+		})},
+		{name: "grants on columns, update", only: []testdb.Dialect{testdb.Postgres}, stage: granted(func(db *gorm.DB) error {
+			return db.Model(&Visible{}).Where("qty > 0").Update("qty", gorm.Expr("qty + 1")).Error
+		})},
+		{name: "grants on columns, upsert", only: []testdb.Dialect{testdb.Postgres}, why: "before 18 only by a role that may read all columns", stage: granted(func(db *gorm.DB) error {
+			return db.Clauses(updating(conflict("id"), "qty")).Create(&[]Visible{{1, 5}, {7, 7}}).Error
+		})},
+		{name: "grants on columns, delete", only: []testdb.Dialect{testdb.Postgres}, stage: granted(func(db *gorm.DB) error {
+			return db.Delete(&Visible{}, "qty > 1").Error
+		})},
+		bare("another struct over a table that no model is registered for", func(db *gorm.DB) *gorm.DB {
+			db.Create(&CompanyName{ID: 50, Name: "n"})
+			return db.Model(&CompanyName{ID: 1}).Update("name", "x")
+		}),
 	}
 }

@@ -18,6 +18,7 @@ import (
 // lab is two databases with the same tables and rows, one with the plugin.
 type lab struct {
 	dialect testdb.Dialect
+	within  bool     // scenarios run in reliable.Transaction, or without the plugin in db.Transaction
 	db      *gorm.DB // with the plugin
 	plain   *gorm.DB
 	log     *oracle.Log // of db
@@ -28,7 +29,7 @@ type lab struct {
 func migrated() []any {
 	return []any{
 		&Company{}, &User{}, &Profile{}, &Pet{}, &Toy{}, &Language{}, &Seat{}, &Part{}, &Order{}, &Line{}, &Tag{}, &Person{}, &Address{},
-		&Parent{}, &Child{}, &Hooked{}, &Memo{}, &Parcel{}, &Stamp{}, &Source{}, &UnixRow{}, &MilliRow{}, &NanoRow{}, &FlagRow{}, &MixedRow{},
+		&Parent{}, &Child{}, &Hooked{}, &Memo{}, &Parcel{}, &Stamp{}, &Source{}, &UnixRow{}, &MilliRow{}, &NanoRow{}, &FlagRow{}, &MixedRow{}, &ZeroRow{},
 	}
 }
 
@@ -46,9 +47,11 @@ func handmade(d testdb.Dialect) []any {
 
 // ddl makes the tables, views and triggers that GORM can't make.
 func ddl(d testdb.Dialect) []string {
+	const archive = "CREATE TABLE archived_parts AS SELECT * FROM parts WHERE 1 = 0"
 	switch d {
 	case testdb.Postgres:
 		return []string{
+			archive,
 			"CREATE TABLE vouchers (id varchar(36) PRIMARY KEY DEFAULT gen_random_uuid(), name varchar(20))",
 			"CREATE VIEW big_parts AS SELECT * FROM parts WHERE qty > 1",
 			"CREATE TABLE readings (region varchar(8), id bigint, qty bigint, PRIMARY KEY (region, id)) PARTITION BY LIST (region)",
@@ -61,6 +64,7 @@ func ddl(d testdb.Dialect) []string {
 		}
 	case testdb.MySQL:
 		return []string{
+			archive,
 			"CREATE TABLE vouchers (id varchar(36) PRIMARY KEY DEFAULT uuid(), name varchar(20))",
 			"CREATE VIEW big_parts AS SELECT * FROM parts WHERE qty > 1",
 			"CREATE TRIGGER stamp_insert BEFORE INSERT ON stamps FOR EACH ROW SET NEW.name = upper(NEW.name)",
@@ -69,6 +73,7 @@ func ddl(d testdb.Dialect) []string {
 		}
 	default:
 		return []string{
+			archive,
 			"CREATE TABLE vouchers (id varchar(36) PRIMARY KEY DEFAULT (lower(hex(randomblob(16)))), name varchar(20))",
 			"CREATE TRIGGER source AFTER INSERT ON sources BEGIN INSERT INTO parts (parts, qty) VALUES (0, NEW.qty); END",
 		}
@@ -100,7 +105,7 @@ func newLab(t *testing.T, d testdb.Dialect, config gorm.Config, loose bool) *lab
 	if err := errors.Join(l.db.Use(reliable.New(reliable.Config{Registry: registry(), AllModels: true, AllowUncaptured: loose, MaxRows: 100})), migrations.Up(t.Context(), l.db)); err != nil {
 		t.Fatal(err)
 	}
-	l.log = oracle.Watch(t, l.db, slices.Concat(migrated(), handmade(d), []any{&PersonAddress{}})...)
+	l.log = oracle.Watch(t, l.db, slices.Concat(migrated(), handmade(d), []any{&PersonAddress{}, &CompanyName{}})...)
 	l.log.View("big_parts", "parts")
 	return l
 }
@@ -200,6 +205,22 @@ func (l *lab) samePlace(t *testing.T) {
 			}
 		}
 	}
+}
+
+// run runs a scenario on one of the two databases.
+func (l *lab) run(s scenario, db *gorm.DB) (got string) {
+	db = db.Session(&gorm.Session{})
+	if !l.within {
+		return s.run(db)
+	}
+	fn := func(tx *gorm.DB) error { got = s.run(tx); return nil }
+	var err error
+	if _, without := reliable.From(db); without != nil {
+		err = db.Transaction(fn)
+	} else {
+		err = reliable.Transaction(db, fn)
+	}
+	return fmt.Sprint(got, ", committed: ", err == nil) // with which error depends on what was waiting
 }
 
 // contents dumps the tables.

@@ -184,6 +184,15 @@ type PartQty struct {
 // TableName implements gorm's schema.Tabler.
 func (PartQty) TableName() string { return "parts" }
 
+// CompanyName is another struct over the table of Company.
+type CompanyName struct {
+	ID   uint
+	Name string `gorm:"size:40"`
+}
+
+// TableName implements gorm's schema.Tabler.
+func (CompanyName) TableName() string { return "companies" }
+
 // BigPart is an updatable view of parts.
 type BigPart struct {
 	ID    uint

@@ -23,6 +23,7 @@ type scenario struct {
 	only  []testdb.Dialect                             // where it can be done
 	why   string                                       // some of it can't be captured; empty = all of it is
 	blind []testdb.Dialect                             // where row triggers don't see that either
+	never bool                                         // it is refused with AllowUncaptured, too
 }
 
 // group is the scenarios that stand together on the page.
@@ -70,6 +71,12 @@ func on(s scenario, dialects ...testdb.Dialect) scenario {
 // because says why a scenario's changes, or some of them, are not captured.
 func because(why string, s scenario) scenario {
 	s.why = why
+	return s
+}
+
+// refusedAlways says that AllowUncaptured makes no difference.
+func refusedAlways(s scenario) scenario {
+	s.never = true
 	return s
 }
 

@@ -3,6 +3,7 @@ package matrix_test
 import (
 	"context"
 	"errors"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -48,6 +49,8 @@ func seed(db *gorm.DB) error {
 		db.Create(&NanoRow{ID: 1, Name: "a"}).Error, db.Create(&NanoRow{ID: 2, Name: "b", DeletedAt: 5}).Error,
 		db.Create(&FlagRow{ID: 1, Name: "a"}).Error, db.Create(&FlagRow{ID: 2, Name: "b", Deleted: 1}).Error,
 		db.Create(&MixedRow{ID: 1, Name: "a"}).Error, db.Create(&MixedRow{ID: 2, Name: "b", Deleted: 1}).Error,
+		db.Create(&ZeroRow{ID: 1, Name: "a", DeletedAt: gorm.DeletedAt{Time: time.Unix(1, 0).UTC(), Valid: true}}).Error,
+		db.Create(&ZeroRow{ID: 2, Name: "b", DeletedAt: gorm.DeletedAt{Time: noon(), Valid: true}}).Error,
 		seedDialect(db),
 	)
 }

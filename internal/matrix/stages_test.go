@@ -135,3 +135,80 @@ func twoSources(t *testing.T, d testdb.Dialect) outcome {
 	}
 	return became(t, there)
 }
+
+// with returns a stage that opens a database with a setting of the plugin's,
+// and writes.
+func with(config reliable.Config, write func(db *gorm.DB) error) func(t *testing.T, d testdb.Dialect) outcome {
+	return func(t *testing.T, d testdb.Dialect) outcome {
+		db := open(t, d)
+		config := config
+		config.Registry, config.AllModels = registry(), true
+		if err := db.Use(reliable.New(config)); err != nil {
+			t.Fatal(err)
+		}
+		log := oracle.Watch(t, db, &Company{}, &Part{})
+		err := write(db)
+		seen := became(t, log)
+		if err != nil {
+			if !strings.Contains(err.Error(), "reliable: ") {
+				t.Error(err)
+			}
+			return refused
+		}
+		return seen
+	}
+}
+
+// Visible is a part as far as a role may read it.
+type Visible struct {
+	ID  uint
+	Qty int
+}
+
+// TableName implements gorm's schema.Tabler.
+func (Visible) TableName() string { return "parts" }
+
+// granted returns a stage that writes as a role that may read only some of the
+// columns.
+func granted(write func(db *gorm.DB) error) func(t *testing.T, d testdb.Dialect) outcome {
+	return func(t *testing.T, d testdb.Dialect) outcome {
+		place := testdb.New(t, d)
+		owner := place.Open(t)
+		var schema string
+		if err := errors.Join(owner.AutoMigrate(&Part{}), migrations.Up(t.Context(), owner), owner.Raw("SELECT current_schema()").Scan(&schema).Error); err != nil {
+			t.Fatal(err)
+		}
+		role := schema + "_clerk"
+		run := func(statements ...string) {
+			for _, statement := range statements {
+				if err := owner.Exec(strings.NewReplacer("$role", role, "$schema", schema).Replace(statement)).Error; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		run("INSERT INTO parts (id, parts, qty) VALUES (1, 1, 1), (2, 2, 2)", "CREATE ROLE $role")
+		t.Cleanup(func() { run("DROP OWNED BY $role", "DROP ROLE $role") })
+		log := oracle.Watch(t, owner, &Visible{})
+		run("GRANT USAGE ON SCHEMA $schema TO $role", "GRANT SELECT (id, qty), INSERT, UPDATE, DELETE ON parts TO $role",
+			"GRANT ALL ON outbox_entries TO $role", "GRANT USAGE ON ALL SEQUENCES IN SCHEMA $schema TO $role")
+		db, err := testdb.OpenURL(place.URL + "&role=" + role)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool, err := db.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = pool.Close() }()
+		if err := db.Use(reliable.New(reliable.Config{AllModels: true})); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(db); err != nil {
+			if !strings.Contains(err.Error(), "reliable: ") || len(log.Changes(t)) > 0 {
+				t.Error(err)
+			}
+			return refused
+		}
+		return became(t, log)
+	}
+}

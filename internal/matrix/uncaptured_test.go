@@ -2,10 +2,13 @@ package matrix_test
 
 import (
 	"context"
+	"testing"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // uncaptured are the writes that no GORM callback sees, or sees without a model.
@@ -18,7 +21,7 @@ func uncaptured() []scenario {
 		struct2 = "another struct over the table of a registered model: use that model"
 		keyless = "its rows have no name: give the model a primary key"
 	)
-	return []scenario{
+	return append(settings(), []scenario{
 		because(raw, bare("Exec, insert", func(db *gorm.DB) *gorm.DB { return db.Exec("INSERT INTO parts (id, parts, qty) VALUES (?, 7, 7)", 50) })),
 		because(raw, bare("Exec, update", func(db *gorm.DB) *gorm.DB { return db.Exec("UPDATE parts SET qty = 9 WHERE id = 1") })),
 		because(raw, bare("Exec, delete", func(db *gorm.DB) *gorm.DB {
@@ -69,12 +72,53 @@ func uncaptured() []scenario {
 		because(struct2, bare("another struct, update", func(db *gorm.DB) *gorm.DB { return db.Model(&PartQty{ID: 1}).Update("qty", 9) })),
 		because(struct2, bare("another struct, create", func(db *gorm.DB) *gorm.DB { return db.Create(&PartQty{ID: 50, Qty: 9}) })),
 		because(struct2, bare("another struct, delete", func(db *gorm.DB) *gorm.DB { return db.Delete(&PartQty{}, 1) })),
+		because("its rows are not the model's: register a model of that table", bare("model in another table", func(db *gorm.DB) *gorm.DB {
+			return db.Table("archived_parts").Create(&Part{ID: 50, Qty: 1})
+		})),
 		because(keyless, bare("no primary key, create", func(db *gorm.DB) *gorm.DB { return db.Create(&Memo{"n", 2}) })),
 		because(keyless, bare("no primary key, update", func(db *gorm.DB) *gorm.DB { return db.Model(&Memo{}).Where("rank = 1").Update("text", "x") })),
 		because(keyless, bare("no primary key, delete", func(db *gorm.DB) *gorm.DB { return db.Where("rank = 1").Delete(&Memo{}) })),
 		blind(because(cascade, bare("foreign key cascades a delete", func(db *gorm.DB) *gorm.DB { return db.Delete(&Parent{}, 1) }))),
 		blind(because(cascade, bare("foreign key cascades an update", func(db *gorm.DB) *gorm.DB { return db.Model(&Parent{ID: 1}).Update("id", 7) }))),
+		because("the database deletes what is in the way, unseen: use clause.OnConflict", refusedAlways(on(bare("insert or replace", func(db *gorm.DB) *gorm.DB {
+			return db.Clauses(clause.Insert{Modifier: "OR REPLACE"}).Create(&Language{"en", "x"})
+		}), testdb.SQLite))),
+		because("MariaDB does not tell the key that a row gets: set a plain value", refusedAlways(on(bare("key set to an expression, after another column", func(db *gorm.DB) *gorm.DB {
+			return db.Model(&Part{}).Where("id = 1").Updates(map[string]any{"aparts": 1, "id": gorm.Expr("id + 60")})
+		}), testdb.MySQL))),
 		because(trigger, bare("trigger that writes", func(db *gorm.DB) *gorm.DB { return db.Create(&Source{ID: 5, Qty: 5}) })),
+	}...)
+}
+
+// settings are refusals of the plugin's limits and settings, also with
+// AllowUncaptured; and opt-outs.
+func settings() []scenario {
+	const byChoice = "that is what it is for"
+	limited := func(write func(db *gorm.DB) error) func(*testing.T, testdb.Dialect) outcome {
+		return with(reliable.Config{MaxRows: 2, AllowUncaptured: true}, write)
+	}
+	return []scenario{
+		{name: "more rows than MaxRows, create", why: "split the statement, or raise the limit", stage: limited(func(db *gorm.DB) error {
+			return db.Create(&[]Part{{Qty: 1}, {Qty: 2}, {Qty: 3}}).Error
+		})},
+		{name: "more rows than MaxRows, update", why: "split the statement, or raise the limit", stage: with(reliable.Config{MaxRows: 2}, func(db *gorm.DB) error {
+			for i := range 3 {
+				if err := db.Create(&Part{Qty: i}).Error; err != nil {
+					return err
+				}
+			}
+			return db.Model(&Part{}).Where("qty >= 0").Update("parts", 5).Error
+		})},
+		{name: "an entry of more than MaxEntryBytes", why: "leave large fields out, or raise the limit", stage: with(reliable.Config{MaxEntryBytes: 20}, func(db *gorm.DB) error {
+			return db.Create(&Company{Name: "a long name"}).Error
+		})},
+		{name: "RequireTransaction, outside of one", why: "wrap it in db.Transaction", stage: with(reliable.Config{RequireTransaction: true}, func(db *gorm.DB) error {
+			return db.Session(&gorm.Session{SkipDefaultTransaction: true}).Create(&Part{Qty: 1}).Error
+		})},
+		because(byChoice, bare("reliable.Skip", func(db *gorm.DB) *gorm.DB { return reliable.Skip(db).Create(&Part{ID: 50, Qty: 1}) })),
+		because(byChoice, bare("reliable.SkipContext", func(db *gorm.DB) *gorm.DB {
+			return db.WithContext(reliable.SkipContext(context.Background())).Model(&Part{ID: 1}).Update("qty", 9)
+		})),
 	}
 }
 
