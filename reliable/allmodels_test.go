@@ -95,12 +95,12 @@ func TestAllModelsWithoutProcessor(t *testing.T) {
 // AllowUncaptured.
 func TestAllModelsRefuses(t *testing.T) {
 	writes := map[string]func(db *gorm.DB) error{
-		"a write without a model":          func(db *gorm.DB) error { return db.Table("books").Create(map[string]any{"title": "m"}).Error },
-		"a model without a primary key":    func(db *gorm.DB) error { return db.Create(&Note{"n"}).Error },
-		"raw INSERT of the table books":    func(db *gorm.DB) error { return db.Exec("INSERT INTO books (title) VALUES ('r')").Error },
-		"raw UPDATE of the table books":    func(db *gorm.DB) error { return db.Raw("UPDATE books SET title = 'r'").Scan(new(int)).Error },
-		"raw DELETE of the table books":    func(db *gorm.DB) error { return db.Raw("DELETE FROM books").Find(&[]Book{}).Error },
-		"Book: a write to the table old":   func(db *gorm.DB) error { return db.Table("old").Create(&Book{Title: "o"}).Error },
+		"a write without a model":        func(db *gorm.DB) error { return db.Table("books").Create(map[string]any{"title": "m"}).Error },
+		"a model without a primary key":  func(db *gorm.DB) error { return db.Create(&Note{"n"}).Error },
+		"raw INSERT of the table books":  func(db *gorm.DB) error { return db.Exec("INSERT INTO books (title) VALUES ('r')").Error },
+		"raw UPDATE of the table books":  func(db *gorm.DB) error { return db.Raw("UPDATE books SET title = 'r'").Scan(new(int)).Error },
+		"raw DELETE of the table books":  func(db *gorm.DB) error { return db.Raw("DELETE FROM books").Find(&[]Book{}).Error },
+		"Book: a write to the table old": func(db *gorm.DB) error { return db.Table("old").Create(&Book{Title: "o"}).Error },
 	}
 	strict, free := library(t, testdb.SQLite, reliable.Config{}), library(t, testdb.SQLite, reliable.Config{AllowUncaptured: true})
 	if err := errors.Join(strict.Exec("CREATE TABLE old (id integer PRIMARY KEY, title text)").Error, free.Exec("CREATE TABLE old (id integer PRIMARY KEY, title text)").Error); err != nil {
