@@ -189,3 +189,35 @@ func TestKillDatabaseUnderWriters(t *testing.T) {
 		})
 	}
 }
+
+// A statement's context ends within a transaction that goes on: the application
+// ignores the error, writes on, and commits.
+func TestCancelStatement(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		r := draws(t)
+		s := newShop(t, testdb.New(t, d))
+		db := s.open(t, s.url.URL)
+		many := make([]chaos.Sale, 200)
+		if err := db.Create(&many).Error; err != nil {
+			t.Fatal(err)
+		}
+		failed, committed := 0, 0
+		for range 60 * *rounds {
+			tx := db.WithContext(t.Context()).Begin()
+			for range 4 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(r.IntN(4000))*time.Microsecond)
+				if tx.WithContext(ctx).Model(&chaos.Sale{}).Where("id % 10 = ?", r.IntN(10)).Update("total", gorm.Expr("total + 1")).Error != nil {
+					failed++
+				}
+				cancel()
+			}
+			if tx.Commit().Error == nil {
+				committed++
+			}
+		}
+		t.Logf("%d statements failed, %d transactions committed", failed, committed)
+		if diff := s.log.Diff(t); diff != "" {
+			t.Errorf("-triggers +entries\n%.2000s", diff)
+		}
+	})
+}
