@@ -2,8 +2,10 @@ package reliable_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -98,4 +100,67 @@ func TestNotRecordedIsNotCommitted(t *testing.T) {
 			})
 		}
 	})
+}
+
+// A statement whose context ends just when the database has executed it is an
+// error to the application, which ignores it and commits. The change has no
+// entry, so it is not committed.
+func TestContextEndsUnderTheStatement(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		db := shop(t, d)
+		if err := reliable.Skip(db).Create(&Item{Code: "x", Qty: 1}).Error; err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		tx := db.Begin()
+		late := tx.Session(&gorm.Session{Context: ctx})
+		late.Statement.ConnPool = &interrupted{Tx: tx.Statement.ConnPool.(*sql.Tx), cancel: cancel}
+		if err := late.Model(&Item{}).Where("1 = 1").Update("qty", 50).Error; !errors.Is(err, context.Canceled) {
+			t.Fatalf("update: %v, want %v", err, context.Canceled)
+		}
+		if err := tx.Commit().Error; err == nil {
+			t.Error("the commit went through")
+		}
+		var item Item
+		if err := db.First(&item).Error; err != nil || item.Qty != 1 {
+			t.Errorf("the row is %+v (%v), want it unchanged", item, err)
+		}
+	})
+}
+
+// interrupted executes the first UPDATE of an item, but tells that its context
+// has ended.
+type interrupted struct {
+	*sql.Tx
+	cancel context.CancelFunc
+	done   bool
+}
+
+func (i *interrupted) hits(query string) bool {
+	hit := !i.done && strings.HasPrefix(query, "UPDATE") && !strings.HasSuffix(query, "WHERE 0") // SQLite's lock
+	i.done = i.done || hit
+	return hit
+}
+
+// QueryContext implements [gorm.ConnPool].
+func (i *interrupted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := i.Tx.QueryContext(context.WithoutCancel(ctx), query, args...)
+	if err == nil && i.hits(query) {
+		for rows.Next() {
+		}
+		err = errors.Join(rows.Err(), rows.Close())
+		i.cancel()
+		return nil, errors.Join(err, ctx.Err())
+	}
+	return rows, err
+}
+
+// ExecContext implements [gorm.ConnPool].
+func (i *interrupted) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	r, err := i.Tx.ExecContext(context.WithoutCancel(ctx), query, args...)
+	if err == nil && i.hits(query) {
+		i.cancel()
+		return nil, ctx.Err()
+	}
+	return r, err
 }

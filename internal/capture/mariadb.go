@@ -204,10 +204,10 @@ func updateOnly(ctx context.Context, s *statement, keys []string, old *table) (*
 		return &outcome{columns: old.columns, reply: t}, int64(len(t.rows)), nil
 	}
 	r, err := s.tx.raw.ExecContext(ctx, q.sql, q.vars...)
+	s.written = err == nil || ctx.Err() != nil
 	if err != nil {
 		return nil, 0, err
 	}
-	s.written = true
 	n, err := r.RowsAffected()
 	return &outcome{columns: old.columns, result: r}, n, err
 }

@@ -50,7 +50,7 @@ type statement struct {
 	names   []string        // its clauses, in order, without RETURNING
 	base    query           // its SQL up to RETURNING
 	name    string          // of its table in expressions: the alias, if there is one
-	written bool            // the database has executed it
+	written bool            // the database has executed it, or may have
 }
 
 // query is SQL with its variables.
@@ -138,10 +138,12 @@ func (s *statement) rename(clauseName string) {
 
 // execute runs the rewritten statement, through the user's statement cache. If
 // GORM asked for rows, an error in their midst is the table's, and the
-// statement has failed; GORM gets the rows up to there, as from the driver.
+// statement has failed; GORM gets the rows up to there, as from the driver. An
+// error after ctx has ended tells nothing of what the database did.
 func (s *statement) execute(ctx context.Context, q query) (*table, error) {
 	rows, err := s.tx.conn.QueryContext(ctx, q.sql, q.vars...)
 	if err != nil {
+		s.written = ctx.Err() != nil
 		return nil, err
 	}
 	s.written = true
@@ -150,8 +152,8 @@ func (s *statement) execute(ctx context.Context, q query) (*table, error) {
 	case err != nil:
 		return nil, err
 	case t.err != nil:
-		s.written = false
-		if !s.rows {
+		s.written = ctx.Err() != nil
+		if s.written || !s.rows {
 			return nil, t.err
 		}
 	case t.dropped > 0:
