@@ -2,6 +2,8 @@ package main
 
 import (
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // Workloads whose ratios make the result.
@@ -48,7 +50,7 @@ func workloads() []workload {
 		both("delete of one row", 400, 1, true, func(db *gorm.DB, id uint) error { return db.Delete(&Order{ID: id}).Error }),
 		both(batch100, 25, 100, false, func(db *gorm.DB, _ uint) error { return create(db, 100) }),
 		both("db.Transaction of 10", 60, 10, false, gorms),
-		{tx10, 60, 10, false, gorms, ten(func(db *gorm.DB, fn func(tx *gorm.DB) error) error { return db.Transaction(fn) })},
+		{tx10, 60, 10, false, gorms, ten(func(db *gorm.DB, fn func(tx *gorm.DB) error) error { return reliable.Transaction(db, fn) })},
 	}
 }
 

@@ -19,6 +19,8 @@ type capture struct {
 	hook    Hook
 	options Options
 	dialect dialect
+
+	replayer replayer
 }
 
 // unit is a default transaction of GORM's. It travels in the context of the

@@ -52,7 +52,7 @@ func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sq
 	if err != nil {
 		return nil, err
 	}
-	return out.reply.replay() //nolint:contextcheck // it is in memory
+	return p.replayer.replay(out.reply) //nolint:contextcheck // it is in memory
 }
 
 func (p *pool) intercepts(query string) bool {
