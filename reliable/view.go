@@ -45,12 +45,13 @@ func resourceID(key codec.Key) (string, error) {
 
 // view is how a statement's columns meet a model's fields.
 type view struct {
-	watch  *watch
-	fields []*schema.Field // by position; nil = not the model's, or left out
+	watch   *watch
+	fields  []*schema.Field       // by position; nil = not the model's, or left out
+	columns map[string]codec.Pair // of the row at hand
 }
 
 func (w *watch) view(columns []string) *view {
-	v := &view{watch: w, fields: make([]*schema.Field, len(columns))}
+	v := &view{watch: w, fields: make([]*schema.Field, len(columns)), columns: make(map[string]codec.Pair, len(columns))}
 	for i, column := range columns {
 		field := w.schema.FieldsByDBName[column]
 		if field != nil && !w.out[column] {
@@ -74,9 +75,10 @@ func (v *view) model(ctx context.Context, values []any) (reflect.Value, error) {
 }
 
 // changes returns what happened to a row, as what kind of write; 0 if nothing
-// did that counts.
+// did that counts. The changeset's columns are valid until the next call.
 func (v *view) changes(kind capture.Operation, r *capture.Row) (Operation, codec.Changeset, error) {
-	set := codec.Changeset{Columns: make(map[string]codec.Pair), OldUnknown: r.OldUnknown}
+	clear(v.columns)
+	set := codec.Changeset{Columns: v.columns, OldUnknown: r.OldUnknown}
 	op := OpUpdate
 	switch {
 	case r.New == nil:

@@ -49,12 +49,17 @@ func buffer(rows *sql.Rows, limit int) (t *table, err error) {
 		t.types = append(t.types, columnType{typ.DatabaseTypeName(), typ.ScanType()})
 	}
 	targets := make([]any, len(columns))
+	var slab []any
 	for rows.Next() {
 		if limit > 0 && len(t.rows) == limit {
 			t.dropped++
 			continue
 		}
-		row := make([]any, len(columns))
+		if len(slab) == 0 { // rows by the dozen, but for the first
+			slab = make([]any, min(1+len(t.rows), 64)*len(columns))
+		}
+		row := slab[:len(columns):len(columns)]
+		slab = slab[len(columns):]
 		for i := range row {
 			targets[i] = &row[i]
 		}
