@@ -146,11 +146,11 @@ func (i *interrupted) hits(query string) bool {
 func (i *interrupted) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	rows, err := i.Tx.QueryContext(context.WithoutCancel(ctx), query, args...)
 	if err == nil && i.hits(query) {
+		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 		}
-		err = errors.Join(rows.Err(), rows.Close())
 		i.cancel()
-		return nil, errors.Join(err, ctx.Err())
+		return nil, errors.Join(rows.Err(), ctx.Err())
 	}
 	return rows, err
 }
