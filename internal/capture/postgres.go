@@ -17,7 +17,7 @@ const maxVars = 65535
 // gives a row's old values; before, they come from rows that the statement
 // itself locks and joins.
 type postgres struct {
-	relations sync.Map // of *relation by relationKey
+	catalogs sync.Map // of *catalog by catalogKey
 }
 
 // Names of what rewritten statements refer to.
@@ -78,9 +78,9 @@ func (d *postgres) remove(ctx context.Context, s *statement) (*outcome, error) {
 func (d *postgres) plain(ctx context.Context, s *statement, r *relation, as func(row []any) Row) (*outcome, error) {
 	q, err := s.extend(s.base, func(w *gorm.Statement) {
 		put(w, " RETURNING ")
-		r.columns(w, s.name)
+		s.list(w, s.name, r.columns)
 		put(w, ",1 AS ", mark1)
-		s.asked(w, ",")
+		s.reply(w)
 	})
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (d *postgres) plain(ctx context.Context, s *statement, r *relation, as func
 		return nil, err
 	}
 	images := t.before(mark1)
-	out := s.outcome(images, t.after(mark1))
+	out := &outcome{columns: images.columns, reply: t.after(mark1)}
 	for _, row := range images.rows {
 		out.rows = append(out.rows, as(row))
 	}
@@ -103,17 +103,13 @@ func (d *postgres) plain(ctx context.Context, s *statement, r *relation, as func
 func (d *postgres) oldAndNew(ctx context.Context, s *statement, r *relation) (*outcome, error) {
 	q, err := s.extend(s.base, func(w *gorm.Statement) {
 		put(w, " RETURNING WITH (OLD AS ", oldRow, ",NEW AS ", newRow, ") ")
-		r.columns(w, newRow)
-		put(w, ",")
-		if keys := s.primary(); len(keys) > 0 {
-			w.WriteQuoted(clause.Column{Table: oldRow, Name: keys[0]})
-		} else {
-			put(w, oldRow)
-		}
-		put(w, " IS NULL AS ", mark1, ",")
-		r.columns(w, oldRow)
+		s.list(w, newRow, r.columns)
+		put(w, ",num_nonnulls(")
+		s.list(w, oldRow, r.columns)
+		put(w, ") = 0 AS ", mark1, ",")
+		s.list(w, oldRow, r.columns)
 		put(w, ",1 AS ", mark2)
-		s.asked(w, ",")
+		s.reply(w)
 	})
 	if err != nil {
 		return nil, err
@@ -129,7 +125,7 @@ func (d *postgres) pairs(ctx context.Context, s *statement, q query) (*outcome, 
 		return nil, err
 	}
 	images := t.before(mark1)
-	out := s.outcome(images, t.after(mark2))
+	out := &outcome{columns: images.columns, reply: t.after(mark2)}
 	n := len(images.columns)
 	for _, row := range t.rows {
 		captured := Row{New: row[:n:n], Old: row[n+1 : 2*n+1 : 2*n+1]}
@@ -160,12 +156,7 @@ func (d *postgres) join(s *statement, r *relation, keys []string, repeat bool) (
 			s.column(w, key)
 			put(w, " AS reliable__k", strconv.Itoa(i), ",")
 		}
-		if r.granted == nil {
-			put(w, "coalesce(") // a bare t would be a column of that name, if there is one
-			s.all(w)
-			put(w, ") AS reliable__r")
-		}
-		for i, name := range r.granted {
+		for i, name := range r.columns {
 			if i > 0 {
 				put(w, ",")
 			}
@@ -209,19 +200,33 @@ func (d *postgres) join(s *statement, r *relation, keys []string, repeat bool) (
 			}
 		}
 		put(w, " RETURNING ")
-		r.columns(w, s.name)
-		put(w, ",false AS ", mark1, ",")
-		if r.granted == nil {
-			put(w, "(", oldRow, ".reliable__r).*")
-		}
-		for i, name := range r.granted {
-			if i > 0 {
-				put(w, ",")
-			}
-			put(w, oldRow, ".reliable__c", strconv.Itoa(i), " AS ")
+		s.list(w, s.name, r.columns)
+		put(w, ",false AS ", mark1)
+		for i, name := range r.columns {
+			put(w, ",", oldRow, ".reliable__c", strconv.Itoa(i), " AS ")
 			s.bare(w, name)
 		}
 		put(w, ",1 AS ", mark2)
-		s.asked(w, ",")
+		s.reply(w)
 	})
+}
+
+// list writes columns of a table or its alias.
+func (s *statement) list(w *gorm.Statement, table string, columns []string) {
+	for i, name := range columns {
+		if i > 0 {
+			put(w, ",")
+		}
+		w.WriteQuoted(clause.Column{Table: table, Name: name})
+	}
+}
+
+// reply writes what GORM or the user asked to have returned, behind the rest.
+func (s *statement) reply(w *gorm.Statement) {
+	if s.rows && s.askedAll() {
+		put(w, ",")
+		s.all(w) // not of the tables that are joined
+		return
+	}
+	s.asked(w, ",")
 }

@@ -6,82 +6,118 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
 
-// relation is what capture must know of a table, or a view, before it can
-// rewrite a statement. It is asked for once per table and pool.
+// relation is what capture must know of a table, or a view, before it rewrites
+// a statement: which of the model's columns it has, and may read. They are
+// listed, since an asterisk fails where the role has grants on columns alone,
+// and since each connection's prepared statement would fail once after a column
+// was added.
 type relation struct {
 	version int      // of the server
-	rowType string   // the name of the table's row type; "" if the table was not found
-	granted []string // the columns that the role may read; nil is all
-}
-
-type relationKey struct {
-	pool  *sql.DB
-	table string
+	columns []string // of the model
+	types   []string // theirs
 }
 
 // modern reports whether RETURNING knows OLD and NEW.
 func (r *relation) modern() bool { return r.version >= 180000 }
 
-// columns writes the columns of a table or its alias, as far as they may be
-// read. An asterisk would not do where the role has grants on columns alone;
-// where it does, new columns are captured at once.
-func (r *relation) columns(w *gorm.Statement, table string) {
-	if r.granted == nil {
-		w.WriteQuoted(clause.Table{Name: table})
-		put(w, ".*")
-		return
-	}
-	for i, name := range r.granted {
-		if i > 0 {
-			put(w, ",")
-		}
-		w.WriteQuoted(clause.Column{Table: table, Name: name})
-	}
+// catalog is what the server told of a table.
+type catalog struct {
+	version int
+	columns map[string]attribute
 }
 
-// relation returns what is known of the table that the statement writes to.
+type attribute struct {
+	Type     string
+	Readable bool
+}
+
+// catalogKey names a table. The table itself, and not the model, since a
+// statement may name another.
+type catalogKey struct {
+	pool  *sql.DB
+	table string
+}
+
+// relation returns what is known of the table that the statement writes to. The
+// server is asked once per table and pool, and again if the statement assigns
+// a column that was not there.
 func (d *postgres) relation(ctx context.Context, s *statement) (*relation, error) {
 	key, err := d.key(s)
 	if err != nil {
 		return nil, err
 	}
-	if r, ok := d.relations.Load(key); ok {
-		return r.(*relation), nil
+	known, ok := d.catalogs.Load(key)
+	if !ok || !known.(*catalog).covers(s) {
+		if known, err = d.ask(ctx, s, key); err != nil {
+			return nil, err
+		}
 	}
-	r := new(relation)
-	var rowType, granted sql.NullString
-	err = s.tx.raw.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int,
-		(SELECT reltype::regtype::text FROM pg_class WHERE oid = t.oid),
-		CASE WHEN has_table_privilege(t.oid, 'SELECT') THEN NULL ELSE (SELECT json_agg(attname ORDER BY attnum)::text FROM pg_attribute
-			WHERE attrelid = t.oid AND attnum > 0 AND NOT attisdropped AND has_column_privilege(attrelid, attnum, 'SELECT')) END
-		FROM (SELECT to_regclass($1)::oid AS oid) AS t`, key.table).Scan(&r.version, &rowType, &granted)
-	if err == nil && granted.Valid {
-		err = json.Unmarshal([]byte(granted.String), &r.granted)
+	c := known.(*catalog)
+	r := &relation{version: c.version}
+	for _, name := range s.db.Statement.Schema.DBNames {
+		if a := c.columns[name]; a.Readable {
+			r.columns, r.types = append(r.columns, name), append(r.types, a.Type)
+		}
+	}
+	for _, name := range s.primary() {
+		if a, ok := c.columns[name]; ok && !a.Readable {
+			return nil, s.refuse("the role may not read the primary key: GRANT SELECT on " + name)
+		}
+	}
+	if len(r.columns) == 0 { // there is no such table: let the server say so
+		r.columns = s.db.Statement.Schema.DBNames
+		r.types = slices.Repeat([]string{"text"}, len(r.columns))
+	}
+	return r, nil
+}
+
+// covers reports whether the columns that the statement assigns are known.
+func (c *catalog) covers(s *statement) bool {
+	unknown := func(column clause.Column) bool {
+		_, ok := c.columns[column.Name]
+		return !ok && s.db.Statement.Schema.FieldsByDBName[column.Name] != nil
+	}
+	set, _ := s.db.Statement.Clauses["SET"].Expression.(clause.Set)
+	return !slices.ContainsFunc(s.values().Columns, unknown) &&
+		!slices.ContainsFunc(set, func(a clause.Assignment) bool { return unknown(a.Column) })
+}
+
+// ask asks the server. What it says is kept if it knows the table.
+func (d *postgres) ask(ctx context.Context, s *statement, key catalogKey) (*catalog, error) {
+	c := new(catalog)
+	var columns string
+	err := s.tx.raw.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int,
+		coalesce(json_object_agg(attname, json_build_object('Type', format_type(atttypid, atttypmod), 'Readable', has_column_privilege(attrelid, attnum, 'SELECT'))), '{}')::text
+		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, key.table).Scan(&c.version, &columns)
+	if err == nil {
+		err = json.Unmarshal([]byte(columns), &c.columns)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reliable: %s %s: ask for the table's columns: %w", s.op, model(s.db), err)
 	}
-	r.rowType = rowType.String
-	d.relations.Store(key, r)
-	return r, nil
+	if len(c.columns) > 0 {
+		d.catalogs.Store(key, c)
+	}
+	return c, nil
 }
 
 // key names the statement's table. All pools that can't be named are taken for
 // one.
-func (d *postgres) key(s *statement) (relationKey, error) {
+func (d *postgres) key(s *statement) (catalogKey, error) {
 	target, err := s.build(s.target)
 	if err != nil {
-		return relationKey{}, err
+		return catalogKey{}, err
 	}
 	tx := &gorm.DB{Config: s.db.Config, Statement: &gorm.Statement{ConnPool: s.tx.raw}}
 	pool, _ := tx.DB()
-	return relationKey{pool, withoutAlias(target.sql)}, nil
+	return catalogKey{pool, withoutAlias(target.sql)}, nil
 }
 
 // withoutAlias cuts a table's name off at the first space that is not quoted.
@@ -109,7 +145,7 @@ func (d *postgres) execute(ctx context.Context, s *statement, q query) (*table, 
 		switch failure.SQLState() {
 		case "42501", "42703", "42704": // insufficient_privilege, undefined_column, undefined_object
 			if key, err := d.key(s); err == nil {
-				d.relations.Delete(key)
+				d.catalogs.Delete(key)
 			}
 		}
 	}

@@ -3,24 +3,22 @@ package capture
 import (
 	"context"
 	"database/sql/driver"
+	"strconv"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
 
 // upsert captures an INSERT ... ON CONFLICT DO UPDATE before PostgreSQL 18.
-// There, nothing tells an inserted row from an updated one, or gives its old
-// values (xmax is not there for views and most partitions). But the condition
-// of DO UPDATE sees the locked row just before it is updated, and RETURNING
-// runs just after: the one notes the row as text in a setting that lasts until
-// the transaction's end, the other reads and clears it. The note begins with
-// the statement's time, so that one which was left over counts for nothing.
+// There, nothing gives a row's old values, or tells an inserted row from an
+// updated one (views and most partitions have no xmax). But the condition of DO
+// UPDATE sees the locked row just before it is updated, and RETURNING runs just
+// after: the one notes the row as text in a setting that lasts until the
+// transaction's end, the other reads and clears it. The note begins with the
+// statement's time, so that one which was left over counts for nothing.
 func (d *postgres) upsert(ctx context.Context, s *statement, r *relation, conflict *clause.OnConflict) (*outcome, error) {
-	if r.granted != nil || r.rowType == "" {
-		return nil, s.refuse("before PostgreSQL 18 an upsert can be captured only by a role that may read all columns of the table: GRANT SELECT ON it")
-	}
 	noting := *conflict
-	noting.Where = clause.Where{Exprs: []clause.Expression{note{s, conflict.Where}}}
+	noting.Where = clause.Where{Exprs: []clause.Expression{note{s, r, conflict.Where}}}
 	c := s.db.Statement.Clauses["ON CONFLICT"]
 	c.Expression = noting
 	s.built.Clauses["ON CONFLICT"] = c
@@ -28,12 +26,17 @@ func (d *postgres) upsert(ctx context.Context, s *statement, r *relation, confli
 		put(w, "WITH reliable__w AS (")
 		w.Build(s.names...)
 		put(w, " RETURNING ")
-		s.all(w)
-		put(w, ",CASE WHEN starts_with(current_setting('reliable.old',true),statement_timestamp()::text || '(')"+
+		s.list(w, s.name, r.columns)
+		put(w, ",CASE WHEN starts_with(current_setting('reliable.old',true),statement_timestamp()::text || '{')"+
 			" THEN substr(current_setting('reliable.old'),length(statement_timestamp()::text) + 1) END AS ", mark1,
 			",set_config('reliable.old','',true) AS ", mark2)
-		s.asked(w, ",")
-		put(w, ") SELECT reliable__w.*,(", oldRow, ".r).* FROM reliable__w,LATERAL (SELECT ", mark1, "::", r.rowType, " AS r OFFSET 0) AS ", oldRow)
+		s.reply(w)
+		put(w, ") SELECT reliable__w.*")
+		for i, name := range r.columns {
+			put(w, ",", oldRow, ".r[", strconv.Itoa(i+1), "]::", r.types[i], " AS ")
+			s.bare(w, name)
+		}
+		put(w, " FROM reliable__w,LATERAL (SELECT ", mark1, "::text[] AS r OFFSET 0) AS ", oldRow)
 	})
 	if err != nil {
 		return nil, err
@@ -44,7 +47,7 @@ func (d *postgres) upsert(ctx context.Context, s *statement, r *relation, confli
 	}
 	images := t.before(mark1)
 	n, end := len(images.columns), len(t.columns)
-	out := s.outcome(images, t.cut(n+2, end-n))
+	out := &outcome{columns: images.columns, reply: t.cut(n+2, end-n)}
 	for _, row := range t.rows {
 		captured := Row{New: row[:n:n], Old: row[end-n:]}
 		if row[n] == nil {
@@ -63,6 +66,7 @@ func (d *postgres) upsert(ctx context.Context, s *statement, r *relation, confli
 // own condition holds.
 type note struct {
 	s    *statement
+	r    *relation
 	user clause.Where
 }
 
@@ -78,9 +82,15 @@ func (n note) Build(b clause.Builder) {
 	} else {
 		put(w, "true")
 	}
-	put(w, " THEN set_config('reliable.old',concat(statement_timestamp(),coalesce(")
-	n.s.all(w)
-	put(w, ")),true) <> '' ELSE false END")
+	put(w, " THEN set_config('reliable.old',concat(statement_timestamp(),ARRAY[")
+	for i, name := range n.r.columns {
+		if i > 0 {
+			put(w, ",")
+		}
+		n.s.column(w, name)
+		put(w, "::text")
+	}
+	put(w, "]),true) <> '' ELSE false END")
 }
 
 // suppressed finds the inserted rows among those that seem to have changed
