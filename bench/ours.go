@@ -74,13 +74,18 @@ func (b *bench) ours(ctx context.Context, entries, threads int) (float64, error)
 // create commits n orders, a thousand at a time.
 func create(db *gorm.DB, n int) error {
 	for left := n; left > 0; left -= 1000 {
-		orders := make([]Order, min(left, 1000))
-		for i := range orders {
-			orders[i] = order()
-		}
-		if err := db.Create(&orders).Error; err != nil {
+		if err := createAtOnce(db, min(left, 1000)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// createAtOnce creates n orders in one statement.
+func createAtOnce(db *gorm.DB, n int) error {
+	orders := make([]Order, n)
+	for i := range orders {
+		orders[i] = order()
+	}
+	return db.Create(&orders).Error
 }

@@ -13,6 +13,9 @@ const (
 	tx10     = "reliable.Transaction" // of ten creates
 )
 
+// batch10000 is for one writer only: it is about the statements of one write.
+const batch10000 = "batch of 10,000"
+
 // operation is one write of the application's, of that id if it needs one.
 type operation func(db *gorm.DB, id uint) error
 
@@ -48,7 +51,8 @@ func workloads() []workload {
 			return db.Model(&Order{ID: id}).Updates(map[string]any{"status": "paid"}).Error
 		}),
 		both("delete of one row", 400, 1, true, func(db *gorm.DB, id uint) error { return db.Delete(&Order{ID: id}).Error }),
-		both(batch100, 25, 100, false, func(db *gorm.DB, _ uint) error { return create(db, 100) }),
+		both(batch100, 25, 100, false, func(db *gorm.DB, _ uint) error { return createAtOnce(db, 100) }),
+		both(batch10000, 1, 10_000, false, func(db *gorm.DB, _ uint) error { return createAtOnce(db, 10_000) }),
 		both("db.Transaction of 10", 60, 10, false, gorms),
 		{tx10, 60, 10, false, gorms, ten(func(db *gorm.DB, fn func(tx *gorm.DB) error) error { return reliable.Transaction(db, fn) })},
 	}

@@ -3,6 +3,7 @@ package capture
 import (
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -18,30 +19,34 @@ func TestReplay(t *testing.T) {
 	broken.err = driver.ErrBadConn
 	for range 3 {
 		for _, replayed := range []*table{replayTable(), broken} {
-			rows, err := r.replay(replayed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			other, err := r.replay(replayTable()) // at the same time
-			if err != nil {
-				t.Fatal(err)
-			}
-			var ids []int64
-			for rows.Next() && other.Next() {
-				var id, same int64
-				if err := errors.Join(rows.Scan(&id), other.Scan(&same)); err != nil || id != same {
-					t.Fatalf("Scan() = %d and %d, %v, want the same", id, same, err)
+			err := r.each(replayed, func(id int64) error {
+				sum := int64(0) // of others, at the same time
+				if err := r.each(replayTable(), func(other int64) error { sum += other; return nil }); err != nil || sum != 15 {
+					return fmt.Errorf("row %d: others: %d, %w, want 15", id, sum, err)
 				}
-				ids = append(ids, id)
-			}
-			if err := rows.Err(); !errors.Is(err, replayed.err) || len(ids) != 2 {
-				t.Errorf("replay() = %v, %v, want 7 and 8, %v", ids, err, replayed.err)
-			}
-			if err := errors.Join(rows.Close(), other.Close(), other.Err()); err != nil {
-				t.Error(err)
+				return nil
+			})
+			if !errors.Is(err, replayed.err) {
+				t.Errorf("replay() ends with %v, want %v", err, replayed.err)
 			}
 		}
 	}
+}
+
+// each replays a table of ids.
+func (r *replayer) each(t *table, f func(id int64) error) (err error) {
+	rows, err := r.replay(t)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		if err := errors.Join(rows.Scan(&id), f(id)); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 func replayTable() *table {
@@ -54,17 +59,7 @@ func BenchmarkReplay(b *testing.B) {
 	t := replayTable()
 	b.ReportAllocs()
 	for b.Loop() {
-		rows, err := r.replay(t)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for rows.Next() {
-			var id int64
-			if err := rows.Scan(&id); err != nil {
-				b.Fatal(err)
-			}
-		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		if err := r.each(t, func(int64) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}
