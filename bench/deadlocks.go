@@ -17,7 +17,7 @@ import (
 // in any order.
 const (
 	deadlockWriters = 8
-	deadlockRows    = 24
+	deadlockRows    = 12
 	deadlockOps     = 100 // transactions of a writer, per turn
 )
 
