@@ -136,6 +136,45 @@ func (s *statement) uniqueKeys(conflict *clause.OnConflict) [][]string {
 	return keys
 }
 
+// steady returns the keys by which a row is found again that the INSERT updated:
+// none of their columns is set, but to itself or the value that conflicted.
+func (s *statement) steady(conflict *clause.OnConflict, keys [][]string) [][]string {
+	moves := func(column string) bool {
+		return slices.ContainsFunc(conflict.DoUpdates, func(a clause.Assignment) bool {
+			to, ok := a.Value.(clause.Column)
+			return s.isColumn(a.Column.Name, column) && (!ok || !s.isColumn(to.Name, column))
+		})
+	}
+	return slices.DeleteFunc(slices.Clone(keys), func(key []string) bool { return slices.ContainsFunc(key, moves) })
+}
+
+// recognizable returns an error if a row that the INSERT updates could be taken
+// for one that it inserts: it sets the primary key, and no other of the keys
+// stays that the row has. One of several rows may also meet a row that the same
+// INSERT has just made.
+func (s *statement) recognizable(known *table, keys [][]string) error {
+	if slices.ContainsFunc(keys, func(key []string) bool { return slices.Equal(key, s.primary()) }) {
+		return nil
+	}
+	found := make([]bool, len(known.rows))
+	for _, key := range keys {
+		if len(known.rows) == 0 || !known.has(key) {
+			continue
+		}
+		texts, err := known.keys(key)
+		if err != nil {
+			return err
+		}
+		for i, text := range texts {
+			found[i] = found[i] || text != ""
+		}
+	}
+	if slices.Contains(found, false) || len(s.values().Values) > 1 {
+		return s.refuse("ON CONFLICT sets the primary key, and no other unique key tells which row it was: update the row by itself")
+	}
+	return nil
+}
+
 // indexed returns an index's columns; nil if it has expressions.
 func indexed(index *schema.Index) []string {
 	columns := make([]string, 0, len(index.Fields))

@@ -29,6 +29,10 @@ func (mariadb) insert(ctx context.Context, s *statement) (*outcome, error) {
 			return nil, err
 		}
 		known.normalize()
+		keys = s.steady(conflict, keys)
+		if err := s.recognizable(known, keys); err != nil {
+			return nil, err
+		}
 	}
 	out, images, err := starReturning(ctx, s)
 	if err != nil {

@@ -30,6 +30,10 @@ func (sqlite) insert(ctx context.Context, s *statement) (*outcome, error) {
 		if known, err = s.conflicting(ctx, keys, "(VALUES ", ")", ""); err != nil {
 			return nil, err
 		}
+		keys = s.steady(conflict, keys)
+		if err := s.recognizable(known, keys); err != nil {
+			return nil, err
+		}
 	}
 	t, err := returning(ctx, s)
 	if err != nil {
