@@ -96,10 +96,10 @@ func (d *postgres) ask(ctx context.Context, s *statement, key catalogKey) (*cata
 	err := s.tx.raw.QueryRowContext(ctx, `SELECT current_setting('server_version_num')::int,
 		coalesce(json_object_agg(attname, json_build_object('Type', format_type(atttypid, atttypmod), 'Readable', has_column_privilege(attrelid, attnum, 'SELECT'))), '{}')::text
 		FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`, key.table).Scan(&c.version, &columns)
-	if err == nil {
-		err = json.Unmarshal([]byte(columns), &c.columns)
+	if err != nil { // of an aborted transaction, a lost connection: the writer's statement would meet it
+		return nil, err
 	}
-	if err != nil {
+	if err = json.Unmarshal([]byte(columns), &c.columns); err != nil {
 		return nil, fmt.Errorf("reliable: %s %s: ask for the table's columns: %w", s.op, model(s.db), err)
 	}
 	if len(c.columns) > 0 {

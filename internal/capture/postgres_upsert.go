@@ -96,7 +96,7 @@ func (n note) Build(b clause.Builder) {
 // suppressed finds the inserted rows among those that seem to have changed
 // their primary key: a BEFORE trigger may suppress an update after its row was
 // noted, and the next row, if it is inserted, has the note. Then the noted row
-// is still there.
+// is still there, as it was: not one that the INSERT has made or moved there.
 func (d *postgres) suppressed(ctx context.Context, s *statement, rows []Row, now, was *table) error {
 	keys := s.primary()
 	next, err := now.keys(keys)
@@ -107,9 +107,13 @@ func (d *postgres) suppressed(ctx context.Context, s *statement, rows []Row, now
 	if err != nil {
 		return err
 	}
+	returned := make(map[string]bool, len(next))
+	for _, key := range next {
+		returned[key] = true
+	}
 	var tuples [][]any
 	for i, row := range rows {
-		if row.Old == nil || next[i] == before[i] {
+		if row.Old == nil || returned[before[i]] {
 			continue
 		}
 		var tuple []any

@@ -116,10 +116,20 @@ func transaction(t *rapid.T, depth int, inside bool) step {
 		}()
 		run := func(tx *gorm.DB) error { return end.end(m.all(body, tx, end != careless)) }
 		if kind == "reliable.Transaction" {
-			return m.transaction(db, run, m.options(level)...)
+			return aborted(m.transaction(db, run, m.options(level)...))
 		}
 		return db.Transaction(run, m.options(level)...)
 	})
+}
+
+// aborted makes one of two errors: of a transaction that PostgreSQL has aborted,
+// because of an error that the program did not look at, the COMMIT tells, or,
+// before it, the INSERT of the entries that waited for it.
+func aborted(err error) error {
+	if err != nil && (strings.Contains(err.Error(), "commit unexpectedly resulted in rollback") || strings.Contains(err.Error(), "SQLSTATE 25P02")) {
+		return errors.New("the transaction is aborted")
+	}
+	return err
 }
 
 func isolation(t *rapid.T) sql.IsolationLevel {

@@ -10,7 +10,6 @@ import (
 	"gorm.io/gorm/clause"
 	"pgregory.net/rapid"
 
-	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
@@ -164,7 +163,7 @@ func clone(row map[string]any) map[string]any {
 func upsert(t *rapid.T) step {
 	e := entityOf(t)
 	var on clause.OnConflict
-	moves := false // the primary key: then PostgreSQL before 18 does not tell the old row
+	moves := false // the primary key
 	text := "UpdateAll"
 	for _, column := range pick(t, "conflict", e.conflicts...) {
 		on.Columns = append(on.Columns, clause.Column{Name: column})
@@ -195,9 +194,6 @@ func upsert(t *rapid.T) step {
 	}
 	c = c.chosen(t, e, 12).returning(t)
 	return c.finish("Clauses(OnConflict: "+text+").Create("+v.text+")", func(m *machine, db *gorm.DB) error {
-		if moves && m.lab.dialect == testdb.Postgres {
-			return nil
-		}
 		x := v.fresh()
 		return m.see(db.Clauses(on).Create(x), x)
 	})
