@@ -1,7 +1,8 @@
-.PHONY: help demo test versions race chaos lint bench verify tidy fuzz
+.PHONY: help demo test versions programs race chaos lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
 ROUNDS ?= 10
+PROGRAMS ?= 10000
 VERSIONS ?= 13,14,15,16,17,18
 LINTER_VERSION = v2.15.0
 LINTER = .bin/golangci-lint-$(LINTER_VERSION)
@@ -17,6 +18,9 @@ test: ## run all tests on PostgreSQL, MariaDB and SQLite
 
 versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
 	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
+
+programs: ## run PROGRAMS random programs of GORM operations on each database, with and without the plugin
+	go run ./internal/testdb/testservers -- go test -timeout 180m -count 1 -v ./internal/programs -run TestPrograms -programs $(PROGRAMS)
 
 race: ## run all tests with the race detector
 	go run ./internal/testdb/testservers -- go test -race -timeout 25m ./...
