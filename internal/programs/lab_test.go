@@ -250,7 +250,14 @@ func (m *machine) last(db *gorm.DB) (n int64) {
 	for _, table := range m.lab.tables {
 		parts = append(parts, "SELECT max(seq) AS seq FROM oracle_"+table)
 	}
-	_ = db.Statement.ConnPool.QueryRowContext(context.WithoutCancel(db.Statement.Context),
-		"SELECT coalesce(max(seq), 0) FROM ("+strings.Join(parts, " UNION ALL ")+") AS changes").Scan(&n) // or the transaction is lost
+	rows, err := db.Statement.ConnPool.QueryContext(context.WithoutCancel(db.Statement.Context),
+		"SELECT coalesce(max(seq), 0) FROM ("+strings.Join(parts, " UNION ALL ")+") AS changes")
+	if err != nil { // the transaction is lost
+		return 0
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		_ = rows.Scan(&n)
+	}
 	return n
 }
