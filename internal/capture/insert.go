@@ -208,8 +208,8 @@ func (s *statement) columnNames(columns []clause.Column) []string {
 
 // conflicting reads the rows that the INSERT may conflict with by one of the
 // keys. A list of tuples stands between before and after; suffix ends each
-// SELECT.
-func (s *statement) conflicting(ctx context.Context, keys [][]string, before, after, suffix string) (*table, error) {
+// SELECT; more, if it is not nil, adds columns.
+func (s *statement) conflicting(ctx context.Context, keys [][]string, before, after, suffix string, more expression) (*table, error) {
 	all := new(table)
 	for _, key := range keys {
 		tuples := s.tuples(key)
@@ -217,7 +217,11 @@ func (s *statement) conflicting(ctx context.Context, keys [][]string, before, af
 			continue
 		}
 		q, err := s.build(func(w *gorm.Statement) {
-			put(w, "SELECT * FROM ")
+			put(w, "SELECT *")
+			if more != nil {
+				more(w)
+			}
+			put(w, " FROM ")
 			s.target(w)
 			put(w, " WHERE ")
 			s.in(w, key, tuples, before, after)

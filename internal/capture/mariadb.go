@@ -19,43 +19,18 @@ import (
 type mariadb struct{}
 
 // insert implements [dialect].
-func (mariadb) insert(ctx context.Context, s *statement) (*outcome, error) {
-	known := new(table)
-	var keys [][]string
-	if conflict := s.upsert(); conflict != nil { // DoNothing is an update, too
-		keys = s.uniqueKeys(conflict)
-		var err error
-		if known, err = s.conflicting(ctx, keys, "(", ")", " FOR UPDATE"); err != nil {
-			return nil, err
-		}
-		known.normalize()
-		keys = s.steady(conflict, keys)
-		if err := s.recognizable(known, keys); err != nil {
-			return nil, err
-		}
+func (d mariadb) insert(ctx context.Context, s *statement) (*outcome, error) {
+	if conflict := s.upsert(); conflict != nil {
+		return d.upsert(ctx, s, conflict)
 	}
 	out, images, err := starReturning(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	old, err := match(known, images, keys)
-	if err != nil {
-		return nil, err
+	for _, row := range images.rows {
+		out.rows = append(out.rows, Row{New: row})
 	}
-	r := result{lastInsertID: s.insertID(images)}
-	for i, row := range images.rows {
-		was := old(i)
-		switch {
-		case was == nil:
-			r.rowsAffected++
-		case slices.EqualFunc(was, row, same): // ON DUPLICATE KEY returns it all the same
-			continue
-		default:
-			r.rowsAffected += 2
-		}
-		out.rows = append(out.rows, Row{Old: was, New: row})
-	}
-	out.result = r
+	out.result = result{lastInsertID: s.insertID(images), rowsAffected: int64(len(images.rows))}
 	return out, nil
 }
 

@@ -27,7 +27,7 @@ func (sqlite) insert(ctx context.Context, s *statement) (*outcome, error) {
 			return nil, err
 		}
 		var err error
-		if known, err = s.conflicting(ctx, keys, "(VALUES ", ")", ""); err != nil {
+		if known, err = s.conflicting(ctx, keys, "(VALUES ", ")", "", nil); err != nil {
 			return nil, err
 		}
 		keys = s.steady(conflict, keys)
