@@ -182,6 +182,9 @@ func updateOnly(ctx context.Context, s *statement, keys []string, old *table) (*
 		}
 		return &outcome{columns: old.columns, reply: t}, int64(len(t.rows)), nil
 	}
+	if err := ctx.Err(); err != nil { // not sent
+		return nil, 0, err
+	}
 	r, err := s.tx.raw.ExecContext(ctx, q.sql, q.vars...)
 	s.written = err == nil || ctx.Err() != nil
 	if err != nil {

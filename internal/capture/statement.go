@@ -139,8 +139,12 @@ func (s *statement) rename(clauseName string) {
 // execute runs the rewritten statement, through the user's statement cache. If
 // GORM asked for rows, an error in their midst is the table's, and the
 // statement has failed; GORM gets the rows up to there, as from the driver. An
-// error after ctx has ended tells nothing of what the database did.
+// error after ctx has ended tells nothing of what the database did, unless it
+// had ended before.
 func (s *statement) execute(ctx context.Context, q query) (*table, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	rows, err := s.tx.conn.QueryContext(ctx, q.sql, q.vars...)
 	if err != nil {
 		s.written = ctx.Err() != nil
