@@ -143,6 +143,10 @@ transactions, with prepared statements and with translated errors, and inside re
 - **not seen**: the write goes through and leaves no entry, or not for all its rows; the reason is in the last column.
 - **nothing changes**: no row changes, and there is no entry. Most of these are errors that GORM or the database gives without the plugin, too.
 - **–**: it can't be done there.
+
+Row-level security on PostgreSQL: a captured write returns its rows, so policies for SELECT hold for it, as they do for any write whose
+condition reads a column. Where they hide rows, a write without such a condition (WHERE 1 = 1) leaves those alone that it would reach
+without the plugin, and an INSERT of a row that they hide is an error. Give the condition a column, or opt out.
 `
 
 func (d *document) render() string {
