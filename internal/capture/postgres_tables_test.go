@@ -2,6 +2,7 @@ package capture_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"gorm.io/gorm"
@@ -90,6 +91,25 @@ func ordinary() []step {
 
 func TestPostgresTable(t *testing.T) {
 	newPGLab[Thing](t, thingsDDL, "").run(t, []string{"things"}, ordinary()...)
+}
+
+// A conflict on an expression, and on part of the rows.
+func TestPostgresConflictTargets(t *testing.T) {
+	l := newPGLab[Thing](t, thingsDDL+";\nCREATE UNIQUE INDEX folded ON things (lower(name)) WHERE qty > 0;\nINSERT INTO things (name, qty) VALUES ('a', 1), ('b', 0)", "")
+	c := replacing("qty")
+	c.Columns = []clause.Column{{Name: "lower(name)", Raw: true}}
+	c.TargetWhere = clause.Where{Exprs: []clause.Expression{gorm.Expr("qty > 0")}}
+	c.Where = clause.Where{Exprs: []clause.Expression{gorm.Expr("things.qty < ? OR things.qty IS NULL", 100)}}
+	write := func(m ...Thing) func(*gorm.DB) string {
+		return func(db *gorm.DB) string {
+			fresh := slices.Clone(m)
+			return shown(db.Clauses(c).Create(&fresh))
+		}
+	}
+	l.run(t, []string{"things"},
+		step{"one of each", write(Thing{Name: "A", Qty: 500}, Thing{Name: "B", Qty: 6}), 2},
+		step{"not for the user's condition", write(Thing{Name: "A", Qty: 9}, Thing{Name: "c", Qty: 9}), 1},
+	)
 }
 
 func TestPostgresSchema(t *testing.T) {
