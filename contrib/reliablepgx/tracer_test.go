@@ -136,6 +136,7 @@ func batch(ctx context.Context, conn *pgx.Conn, queries ...string) error {
 // Each commit of a transaction that recorded entries wakes once, whoever ends
 // it; nothing else wakes.
 func TestWakesAtTheCommit(t *testing.T) {
+	db, count := open(t)
 	create := func(tx *gorm.DB) error { return tx.Create(&Order{Total: 1}).Error }
 	for _, tt := range []struct {
 		name  string
@@ -243,7 +244,7 @@ func TestWakesAtTheCommit(t *testing.T) {
 		}, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			db, count := open(t)
+			count.wakes = 0
 			if err := tt.write(db.WithContext(t.Context())); (err != nil) != tt.fails {
 				t.Fatalf("write: %v", err)
 			}
