@@ -14,7 +14,7 @@ demo: ## run a shop, kill its worker, and prove that nothing is lost
 	go run ./examples/shop
 
 test: ## run all tests on PostgreSQL, MariaDB and SQLite
-	go run ./internal/testdb/testservers -- go test -timeout 20m ./...
+	go run ./internal/testdb/testservers -- go test -p 1 -timeout 20m ./...
 
 versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
 	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors

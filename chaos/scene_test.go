@@ -46,7 +46,7 @@ func (s *scene) start(t *testing.T, failpoint, pace string) (*exec.Cmd, *bytes.B
 	log := new(bytes.Buffer)
 	cmd := exec.Command(victim)
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.url.URL, "CHAOS_LEDGER="+s.ledger, "CHAOS_PACE="+pace, "RELIABLE_FAILPOINT="+failpoint,
-		"THREADS="+strconv.Itoa(chaos.Threads), "RELIABLE_LEASE_TTL=300ms", "RELIABLE_POLL_INTERVAL=20ms", "RELIABLE_BATCH_SIZE=40")
+		"THREADS="+strconv.Itoa(chaos.Threads), "RELIABLE_LEASE_TTL=1s", "RELIABLE_POLL_INTERVAL=20ms", "RELIABLE_BATCH_SIZE=40")
 	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
