@@ -47,7 +47,7 @@ func TestPrograms(t *testing.T) {
 
 // compare runs a program with and without the plugin. It returns how many
 // operations ran, and how many rows changed.
-func (l *lab) compare(t *testing.T, rt *rapid.T, p program) (steps, rows int) {
+func (l *lab) compare(t *testing.T, rt interface{ Errorf(string, ...any) }, p program) (steps, rows int) {
 	l.reset(t)
 	captured := &machine{lab: l, captured: true, refused: make(map[int]error)}
 	plain := &machine{lab: l, refused: captured.refused}
