@@ -20,7 +20,7 @@ versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetch
 	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
 
 programs: ## run PROGRAMS random programs of GORM operations on each database, with and without the plugin
-	go run ./internal/testdb/testservers -- go test -timeout 180m -count 1 -v ./internal/programs -run TestPrograms -programs $(PROGRAMS)
+	RELIABLE_TEST_THROWAWAY=1 go run ./internal/testdb/testservers -- go test -timeout 180m -count 1 -v ./internal/programs -run TestPrograms -programs $(PROGRAMS)
 
 race: ## run all tests with the race detector
 	go run ./internal/testdb/testservers -- go test -race -timeout 25m ./...

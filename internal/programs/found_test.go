@@ -2,6 +2,7 @@ package programs_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -27,7 +28,8 @@ func found() []step {
 		op("the first statement on a table is sent after an error in its transaction", func(m *machine, db *gorm.DB) error {
 			return aborted(db.Transaction(func(tx *gorm.DB) error {
 				tx.Create(&Part{ID: 1})
-				return m.see(tx.Model(&Profile{ID: 1}).Update("bio", "new"))
+				m.note("  %v", tx.Model(&Profile{ID: 1}).Update("bio", "new").Error)
+				return nil
 			}))
 		}),
 		create("an upsert moves a row", set("place", gorm.Expr("seats.place + 10"), "hall", "place"), of([]Seat{{Hall: "a", Place: 1}})),
@@ -57,7 +59,9 @@ func TestFound(t *testing.T) {
 			l.exec(t, db, "CREATE UNIQUE INDEX untold ON books (title)")
 		}
 		for _, s := range found() {
-			t.Run(s.text[0], func(t *testing.T) { l.compare(t, t, program{steps: []step{s}}) })
+			t.Run(s.text[0], func(t *testing.T) {
+				l.compare(t, t, program{steps: []step{s}, unknown: d == testdb.MySQL && strings.HasPrefix(s.text[0], "an upsert meets")})
+			})
 		}
 	})
 }

@@ -62,6 +62,9 @@ func (l *lab) compare(t *testing.T, rt interface{ Errorf(string, ...any) }, p pr
 	if diff := l.log.Diff(t); diff != "" {
 		rt.Errorf("entries: -triggers +entries\n%s", diff)
 	}
+	if n := l.unknown(t); n > 0 && !p.unknown {
+		rt.Errorf("%d entries do not know the old values, though nobody else wrote", n)
+	}
 	if marks, entries := l.marked(t); marks != entries {
 		rt.Errorf("recorded %q, the outbox has %q", marks, entries)
 	}

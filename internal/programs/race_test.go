@@ -36,18 +36,24 @@ func (l *lab) race(t *testing.T, sessions, rounds int, work func(db *gorm.DB, dr
 	if diff := l.log.Diff(t); diff != "" {
 		t.Errorf("entries: -triggers +entries\n%s", diff)
 	}
-	unknown := 0
-	for _, line := range l.log.Entries(t) {
-		if strings.Contains(line, oracle.Unknown) {
-			unknown++
-		}
-	}
+	unknown := l.unknown(t)
 	changes := len(l.log.Changes(t))
 	t.Logf("%d rows changed, %d of them with old values unknown", changes, unknown)
 	if unknown > 0 && l.dialect != testdb.MySQL {
 		t.Errorf("%d entries do not know the old values", unknown)
 	}
 	return changes
+}
+
+// unknown counts the entries that do not know the old values.
+func (l *lab) unknown(t *testing.T) (n int) {
+	t.Helper()
+	for _, line := range l.log.Entries(t) {
+		if strings.Contains(line, oracle.Unknown) {
+			n++
+		}
+	}
+	return n
 }
 
 // lost reports whether a write lost against another session's: that is what

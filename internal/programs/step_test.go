@@ -110,6 +110,7 @@ var cancelledTwice = regexp.MustCompile(`context canceled(; context canceled)+`)
 type program struct {
 	session session
 	steps   []step
+	unknown bool // old values need not be known
 }
 
 // session is the gorm.Session that a program runs in.
