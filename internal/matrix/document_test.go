@@ -147,6 +147,10 @@ transactions, with prepared statements and with translated errors, and inside re
 Row-level security on PostgreSQL: a captured write returns its rows, so policies for SELECT hold for it, as they do for any write whose
 condition reads a column. Where they hide rows, a write without such a condition (WHERE 1 = 1) leaves those alone that it would reach
 without the plugin, and an INSERT of a row that they hide is an error. Give the condition a column, or opt out.
+
+Upserts on MariaDB: of a row that another session inserts between the plugin's read and the upsert (at READ COMMITTED), or that conflicts
+by a unique key that the model does not tell, the old values are unknown. On SQLite an upsert that sets the primary key is refused if no
+other unique key of the model tells which row it was, or if it inserts several rows.
 `
 
 func (d *document) render() string {
