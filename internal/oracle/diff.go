@@ -51,7 +51,7 @@ func (l *Log) Diff(t testing.TB) string {
 		rest := g.changes
 		for i := range g.entries {
 			e := &g.entries[i]
-			for len(rest) > 0 && rest[0].none() && !e.set.OldUnknown {
+			for len(rest) > 0 && rest[0].none() && (!e.set.OldUnknown || rest[0].line(e) != e.line()) {
 				rest = rest[1:]
 			}
 			var want string
