@@ -258,6 +258,7 @@ func TestUncapturedIsRefused(t *testing.T) {
 		"a map":           func(db *gorm.DB) error { return db.Table("items").Create(map[string]any{"code": "m"}).Error },
 		"another struct":  func(db *gorm.DB) error { return db.Model(&ItemRow{ID: 1}).Update("qty", 9).Error },
 		"raw SQL":         func(db *gorm.DB) error { return db.Exec(`UPDATE "items" SET qty = 9`).Error },
+		"another schema":  func(db *gorm.DB) error { return db.Table("elsewhere.items").Create(&Item{Code: "s"}).Error },
 		"another table":   func(db *gorm.DB) error { return db.Table("plains").Where("id = 1").Delete(&Item{}).Error },
 	}
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

@@ -68,9 +68,9 @@ func (p *Plugin) refuse(stmt *gorm.Statement, w *watch, op capture.Operation) er
 			op, w.class())
 	case w.mistakes != nil:
 		return fmt.Errorf("reliable: %s %s: %w", op, w.class(), w.mistakes)
-	case !writesTo(stmt, w.schema.Table):
+	case tableOf(stmt) != w.schema.Table:
 		return fmt.Errorf("reliable: %s %s: a write to the table %s can't be recorded, since its rows are not those of %s: "+
-			"record it with reliable.Record and opt out with reliable.Skip", op, w.class(), stmt.Table, w.schema.Table)
+			"record it with reliable.Record and opt out with reliable.Skip", op, w.class(), tableOf(stmt), w.schema.Table)
 	default:
 		return nil
 	}
@@ -87,16 +87,23 @@ func (p *Plugin) owner(stmt *gorm.Statement, op capture.Operation) *watch {
 	return nil
 }
 
-// writesTo reports whether a statement writes to a table.
+// writesTo reports whether a statement may write to a table: also if it names
+// the schema and the model does not.
 func writesTo(stmt *gorm.Statement, table string) bool {
-	if stmt.Table == table {
-		return true
+	return stmt.Table == table || tableOf(stmt) == table
+}
+
+// tableOf returns the table that a statement writes to, with its schema if the
+// statement names it.
+func tableOf(stmt *gorm.Statement) string {
+	if stmt.TableExpr == nil {
+		return stmt.Table
 	}
-	if stmt.TableExpr == nil { // not Table("orders AS o")
-		return false
+	words := strings.Fields(strings.NewReplacer(`"`, "", "`", "").Replace(stmt.TableExpr.SQL)) // orders AS o
+	if len(words) == 0 {
+		return stmt.Table
 	}
-	words := strings.Fields(strings.NewReplacer(`"`, "", "`", "").Replace(stmt.TableExpr.SQL))
-	return len(words) > 0 && words[0] == table // with its schema, if that has one
+	return words[0]
 }
 
 // raw is called before SQL is sent that GORM did not build, or before a query.
