@@ -48,7 +48,11 @@ func TestKill(t *testing.T) {
 			}
 			t.Run(point, func(t *testing.T) {
 				s := newScene(t, testdb.New(t, d))
-				cmd, _ := s.start(t, point, "3ms")
+				pace := "3ms"
+				if point == "heartbeat.before" { // the first comes when a third of the lease is over
+					pace = "20ms"
+				}
+				cmd, _ := s.start(t, point, pace)
 				die(t, cmd)
 				s.drain(t)
 				s.check(t, 1)
