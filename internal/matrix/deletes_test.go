@@ -22,10 +22,10 @@ func deletes() []scenario {
 		bare("delete without where", func(db *gorm.DB) *gorm.DB { return db.Delete(&Part{}) }),
 		bare("delete referenced", func(db *gorm.DB) *gorm.DB { return db.Unscoped().Delete(&User{}, 2) }),
 		one("delete composite", &Seat{Hall: "a", Place: 1}, func(db *gorm.DB, m *Seat) *gorm.DB { return db.Delete(m) }),
-		one("delete returning all", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
+		several("delete returning all", func(db *gorm.DB, m *[]Part) *gorm.DB {
 			return db.Clauses(clause.Returning{}).Where("qty > ?", 1).Delete(m)
 		}),
-		one("delete returning some", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
+		several("delete returning some", func(db *gorm.DB, m *[]Part) *gorm.DB {
 			return db.Clauses(clause.Returning{Columns: []clause.Column{{Name: "qty"}}}).Where("qty > ?", 1).Delete(m)
 		}),
 		bare("delete with where by slice", func(db *gorm.DB) *gorm.DB { return db.Delete(&Part{}, []int{1, 2}) }),
@@ -55,7 +55,7 @@ func softDeletes() []scenario {
 		bare("soft delete where", func(db *gorm.DB) *gorm.DB { return db.Where("age > ?", 15).Delete(&User{}) }),
 		bare("soft delete twice", func(db *gorm.DB) *gorm.DB { db.Delete(&User{}, 1); return db.Delete(&User{}, 1) }),
 		bare("soft delete none", func(db *gorm.DB) *gorm.DB { return db.Where("age > ?", 150).Delete(&User{}) }),
-		on(one("soft delete returning", &[]User{}, func(db *gorm.DB, m *[]User) *gorm.DB {
+		on(several("soft delete returning", func(db *gorm.DB, m *[]User) *gorm.DB {
 			return db.Clauses(clause.Returning{}).Where("age > ?", 15).Delete(m)
 		}), testdb.Postgres, testdb.SQLite),
 		bare("unscoped delete", func(db *gorm.DB) *gorm.DB { return db.Unscoped().Delete(&User{}, 3) }),

@@ -137,6 +137,7 @@ transactions, with prepared statements and with translated errors, and inside re
 
 - **captured**: one entry per row that changed, of the right kind, with the old and new values that row triggers saw, in their order. The writer
   sees the same rows affected, error, model and tables as without the plugin. This holds for every row of this page but those below.
+  Rows that RETURNING gives back have no order in SQL, and may come in another one.
 - **captured, old unknown**: the same, but the values before the write could not be had. The entry says so, and never guesses.
 - **refused**: an error, and nothing is written; it names the model or table, the operation and the way out. With Config.AllowUncaptured what
   has no model or no key goes through and is not seen; what a limit or the database stands in the way of is refused all the same.

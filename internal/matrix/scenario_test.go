@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,21 @@ func one[T any](name string, model *T, run func(db *gorm.DB, m *T) *gorm.DB) sce
 	return scenario{name: name, run: func(db *gorm.DB) string {
 		m := clone(reflect.ValueOf(model)).Interface().(*T)
 		return seen(run(db, m), *m)
+	}}
+}
+
+// several makes a scenario of a write that returns rows, which SQL gives no
+// order.
+func several[T any](name string, run func(db *gorm.DB, rows *[]T) *gorm.DB) scenario {
+	return scenario{name: name, run: func(db *gorm.DB) string {
+		var rows []T
+		tx := run(db, &rows)
+		texts := make([]string, len(rows))
+		for i := range rows {
+			texts[i] = seen(tx, rows[i])
+		}
+		slices.Sort(texts)
+		return seen(tx, texts)
 	}}
 }
 

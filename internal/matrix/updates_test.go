@@ -159,10 +159,10 @@ func returningUpdates() []scenario {
 		one("update returning some", &User{ID: 1}, func(db *gorm.DB, m *User) *gorm.DB {
 			return db.Model(m).Clauses(clause.Returning{Columns: []clause.Column{{Name: "age"}, {Name: "name"}}}).Update("age", gorm.Expr("age + 1"))
 		}),
-		one("update returning slice", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
+		several("update returning slice", func(db *gorm.DB, m *[]Part) *gorm.DB {
 			return db.Model(m).Clauses(clause.Returning{}).Where("qty > 1").Update("qty", gorm.Expr("qty + 1"))
 		}),
-		one("update returning expression", &[]Part{}, func(db *gorm.DB, m *[]Part) *gorm.DB {
+		several("update returning expression", func(db *gorm.DB, m *[]Part) *gorm.DB {
 			return db.Model(m).Clauses(clause.Returning{Columns: []clause.Column{{Name: "id"}, {Name: "qty * 10", Raw: true, Alias: "parts"}}}).
 				Where("qty > 1").Update("qty", gorm.Expr("qty + 1"))
 		}),
