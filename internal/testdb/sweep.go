@@ -30,7 +30,8 @@ func leftOver(name string, now time.Time) bool {
 	return ours && ok && err == nil && now.Sub(time.Unix(made, 0)) > leftFor
 }
 
-// sweep drops what killed runs left on a server.
+// sweep drops what killed runs left on a server. What can't be dropped (another
+// run may be at it, or a file was left in a database's folder) fails no test.
 func sweep(t testing.TB, s Service, address string) {
 	t.Helper()
 	driver, drop := "pgx", `DROP SCHEMA IF EXISTS %s CASCADE`
@@ -61,6 +62,8 @@ func sweep(t testing.TB, s Service, address string) {
 		t.Fatal(err)
 	}
 	for _, name := range old {
-		admin(t, driver, address, strings.Replace(drop, "%s", name, 1))
+		if _, err := pool.ExecContext(t.Context(), strings.Replace(drop, "%s", name, 1)); err != nil {
+			t.Logf("testdb: %s is left: %v", name, err)
+		}
 	}
 }
