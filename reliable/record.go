@@ -37,9 +37,6 @@ func Record(ctx context.Context, tx *gorm.DB, e Entry) (id int64, err error) {
 // mistakes are reported at once, and then nothing is recorded.
 func RecordAll(ctx context.Context, tx *gorm.DB, entries []Entry) (ids []int64, err error) {
 	p, err := From(tx)
-	if err == nil {
-		err = tx.Error
-	}
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}
