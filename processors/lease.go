@@ -29,8 +29,9 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 		return err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.worker, p.trusted = id, sent.Add(p.LeaseTTL)
+	p.mu.Unlock()
+	p.renewed(sent)
 	return nil
 }
 
@@ -96,8 +97,15 @@ func (p *NonOrdered) beat(ctx context.Context, s *session) error {
 		p.trusted = time.Time{} // somebody took us for dead
 	}
 	p.mu.Unlock()
-	p.site.Plugin.Monitor().Publish(&reliable.HeartbeatSent{Worker: p.site.Worker, Took: time.Since(sent)})
+	if alive > 0 {
+		p.renewed(sent)
+	}
 	return nil
+}
+
+// renewed tells that the lease lasts from sent on.
+func (p *NonOrdered) renewed(sent time.Time) {
+	p.site.Plugin.Monitor().Publish(&reliable.HeartbeatSent{Worker: p.site.Worker, Sent: sent, Took: time.Since(sent)})
 }
 
 // sweep deletes emptied claims and does what else there is to do, in one

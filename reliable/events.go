@@ -105,9 +105,11 @@ type ErrorOccurred struct {
 	Err    error
 }
 
-// HeartbeatSent says that a worker renewed its lease.
+// HeartbeatSent says that a worker got or renewed its lease, which lasts from
+// Sent on. A heartbeat that came too late is none.
 type HeartbeatSent struct {
 	Worker string
+	Sent   time.Time // by this process's clock, with its monotonic reading
 	Took   time.Duration
 }
 
