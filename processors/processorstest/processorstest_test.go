@@ -1,0 +1,31 @@
+package processorstest_test
+
+import (
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/processors/processorstest"
+)
+
+func database(d testdb.Dialect) func(t testing.TB) func() (*gorm.DB, error) {
+	return func(t testing.TB) func() (*gorm.DB, error) {
+		url := testdb.New(t, d)
+		return func() (*gorm.DB, error) { return testdb.OpenURL(url.URL) }
+	}
+}
+
+func TestNonOrdered(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		processorstest.Run(t, processorstest.Harness{
+			Database: database(d),
+			New:      func(lease time.Duration) processors.EntriesProcessor { return &processors.NonOrdered{LeaseTTL: lease} },
+		})
+	})
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
