@@ -35,6 +35,7 @@ chaos: ## kill, cut, cancel: ROUNDS times what make test does
 
 lint: $(LINTER) ## run the linters that .golangci.yml names
 	$(LINTER) run ./...
+	cd bench && ../$(LINTER) run ./...
 
 $(LINTER):
 	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)

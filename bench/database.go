@@ -16,18 +16,13 @@ import (
 
 const standard = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
 
-// payload is what an entry of either side carries besides its id: as much as
-// the changeset of a small model.
-const payload = `{"v":1,"key":{"id":4711},"set":{"customer":[null,"Ann Example"],"email":[null,"ann@example.com"],"status":[null,"new"],` +
-	`"total":[null,1900],"created_at":[null,{"t":"2026-11-24T08:00:00.123456Z"}]}}`
-
-// bench is a PostgreSQL that both sides use.
+// bench is a PostgreSQL that all sides use.
 type bench struct {
 	url      string
 	settings map[string]string // of every connection, besides those that in makes
 }
 
-// open finds the server.
+// open finds the server, and removes what runs that were killed left there.
 func open(ctx context.Context) (*bench, error) {
 	address := os.Getenv("DATABASE_URL")
 	if address == "" {
@@ -37,36 +32,77 @@ func open(ctx context.Context) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no PostgreSQL: set DATABASE_URL (example: postgres://user:pass@host/db): %w", err)
 	}
-	return &bench{url: address}, conn.Close(ctx)
+	return &bench{url: address}, errors.Join(sweep(ctx, conn), conn.Close(ctx))
 }
 
-// in runs f with the URL of a schema of its own, without JIT and parallel
-// plans, and returns f's rate.
-func (b *bench) in(ctx context.Context, f func(schema, url string) (float64, error)) (rate float64, err error) {
-	schema := "bench_" + strings.ToLower(rand.Text()[:10])
-	if err := b.exec(ctx, "CREATE SCHEMA "+schema); err != nil {
-		return 0, err
+// sweep drops the schemas whose run has ended: its lock is free.
+func sweep(ctx context.Context, conn *pgx.Conn) error {
+	rows, err := conn.Query(ctx, `SELECT nspname FROM pg_namespace WHERE nspname ~ '^bench_[a-z2-7]{10}$'`)
+	if err != nil {
+		return err
 	}
+	schemas, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, schema := range schemas {
+		var free bool
+		if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", schema).Scan(&free); err != nil {
+			return err
+		}
+		if !free {
+			continue
+		}
+		if _, err := conn.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema+" CASCADE"); err != nil {
+			return fmt.Errorf("drop the leftover %s: %w", schema, err)
+		}
+	}
+	return nil
+}
+
+// place is a schema that lives as long as what is measured in it.
+type place struct {
+	*bench
+	schema string
+	url    string // of connections whose search path it is, without JIT and parallel plans
+}
+
+// in runs f in a schema of its own, and drops that in the end, interrupted or
+// not. A lock marks the schema as in use.
+func (b *bench) in(ctx context.Context, f func(p place) error) (err error) {
+	u, err := url.Parse(b.url)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, b.url)
+	if err != nil {
+		return err
+	}
+	schema := "bench_" + strings.ToLower(rand.Text()[:10])
 	defer func() {
 		cleanup, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		err = errors.Join(err, b.exec(cleanup, "DROP SCHEMA "+schema+" CASCADE"))
+		err = errors.Join(err, b.exec(cleanup, "DROP SCHEMA IF EXISTS "+schema+" CASCADE"), conn.Close(cleanup))
 	}()
-	u, err := url.Parse(b.url)
-	if err != nil {
-		return 0, err
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended('"+schema+"', 0))"); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "CREATE SCHEMA "+schema); err != nil {
+		return err
 	}
 	query := u.Query()
 	query.Set("search_path", schema)
+	query.Set("application_name", schema)
 	query.Set("jit", "off")
 	query.Set("max_parallel_workers_per_gather", "0")
 	for name, value := range b.settings {
 		query.Set(name, value)
 	}
 	u.RawQuery = query.Encode()
-	return f(schema, u.String())
+	return f(place{b, schema, u.String()})
 }
 
+// exec runs statements, each in a transaction of its own.
 func (b *bench) exec(ctx context.Context, statements ...string) error {
 	conn, err := pgx.Connect(ctx, b.url)
 	if err != nil {
@@ -81,7 +117,7 @@ func (b *bench) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
-// settle gives both sides the same start: fresh statistics, no page to write,
+// settle gives all sides the same start: fresh statistics, no page to write,
 // no garbage of the seeding.
 func (b *bench) settle(ctx context.Context, tables ...string) error {
 	runtime.GC()
@@ -92,26 +128,33 @@ func (b *bench) settle(ctx context.Context, tables ...string) error {
 	return b.exec(ctx, append(statements, "CHECKPOINT")...)
 }
 
-// until waits until a query answers want, and returns how long that was after
-// begun. It gives up when ctx is done.
-func (b *bench) until(ctx context.Context, begun time.Time, query string, want int) (time.Duration, error) {
+// until waits until each of the queries has answered true, one after the
+// other, and returns the time at which the last one was asked: by then, it was
+// true. It gives up when ctx is done.
+func (b *bench) until(ctx context.Context, queries ...string) (asked time.Time, err error) {
 	conn, err := pgx.Connect(ctx, b.url)
 	if err != nil {
-		return 0, err
+		return asked, err
 	}
 	defer func() { _ = conn.Close(ctx) }()
-	for {
-		var got int
-		if err := conn.QueryRow(ctx, query).Scan(&got); err != nil {
-			return 0, err
-		}
-		if got == want {
-			return time.Since(begun), nil
-		}
-		select {
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		case <-time.After(2 * time.Millisecond):
+	if _, err := conn.Exec(ctx, "SET enable_seqscan = off"); err != nil { // they look at few rows of many
+		return asked, err
+	}
+	for _, query := range queries {
+		for is := false; !is; {
+			asked = time.Now()
+			if err := conn.QueryRow(ctx, query).Scan(&is); err != nil {
+				return asked, fmt.Errorf("%s: %w", query, err)
+			}
+			if is {
+				continue
+			}
+			select {
+			case <-ctx.Done():
+				return asked, context.Cause(ctx)
+			case <-time.After(2 * time.Millisecond):
+			}
 		}
 	}
+	return asked, nil
 }

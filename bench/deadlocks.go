@@ -23,11 +23,12 @@ const (
 
 // deadlocks counts the deadlocks of the same transactions without the plugin,
 // without it but with a locking SELECT before each write, and with it.
-func deadlocks(ctx context.Context, b *bench, rounds int) error {
+func deadlocks(ctx context.Context, b *bench, o options) (result string, err error) {
+	rounds := or(o.rounds, 10)
 	fmt.Printf("\ntransactions of two updates in any order, %d writers, %d rows, %d transactions a round; deadlocks\n\n",
 		deadlockWriters, deadlockRows, deadlockWriters*deadlockOps)
 	impatient := &bench{url: b.url, settings: map[string]string{"deadlock_timeout": "20ms"}}
-	return impatient.pair(ctx, deadlockWriters, func(plain, captured *side) error {
+	err = impatient.pair(ctx, deadlockWriters, func(plain, captured *side) error {
 		for _, s := range []*side{plain, captured} {
 			orders := make([]Order, deadlockRows)
 			for i := range orders {
@@ -62,9 +63,10 @@ func deadlocks(ctx context.Context, b *bench, rounds int) error {
 			}
 			fmt.Printf("round %-3d  plain %4d   locked %4d   captured %4d\n", round+1, counts[0], counts[1], counts[2])
 		}
-		fmt.Printf("\nbench: deadlocks plain=%d locked=%d captured=%d\n", sums[0], sums[1], sums[2])
+		result = fmt.Sprintf("deadlocks plain=%d locked=%d captured=%d", sums[0], sums[1], sums[2])
 		return nil
 	})
+	return result, err
 }
 
 // collide runs one turn and returns how many transactions were victims.

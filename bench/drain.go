@@ -3,49 +3,104 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/processors"
 )
 
-// sides are the settings that are swept: River's MaxWorkers, our Threads.
-type sides struct{ river, ours []int }
+// contender is one way to drain a backlog.
+type contender struct {
+	name  string
+	drain func(ctx context.Context) (cost, error)
+	costs []cost // by round
+}
 
-// drain sweeps both sides, then lets ours at its default settings meet River at
-// its best.
-func drain(ctx context.Context, b *bench, entries, rounds int) error {
-	swept := sides{river: []int{100, 500, 1000, 2000, 5000}, ours: []int{1, 2, 4, 8, 16}}
-	fmt.Printf("%d entries, a callback that does nothing; entries/s\n\n", entries)
-	best := 0
-	var most float64
-	for _, n := range swept.river {
-		rate, err := b.river(ctx, entries, n)
-		if err != nil {
-			return fmt.Errorf("River with MaxWorkers %d: %w", n, err)
+// run drains once and prints the cost.
+func (c *contender) run(ctx context.Context) error {
+	begun := time.Now()
+	got, err := c.drain(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	c.costs = append(c.costs, got)
+	fmt.Printf("%-32s %s  %s\n", c.name, got, lap(begun))
+	return nil
+}
+
+// ratio returns the median of the rounds' ratios to another contender's rates.
+func (c *contender) ratio(to *contender) float64 {
+	var ratios []float64
+	for i := range c.costs {
+		ratios = append(ratios, c.costs[i].rate()/to.costs[i].rate())
+	}
+	m, _, _ := median(ratios)
+	return m
+}
+
+// typical returns the cost of the round with the median rate.
+func (c *contender) typical() cost {
+	sorted := slices.SortedFunc(slices.Values(c.costs), func(a, b cost) int { return int(a.took - b.took) })
+	return sorted[len(sorted)/2]
+}
+
+// drain sweeps River's settings; then River at its best, ours in its forms and
+// the raw floors drain by turns.
+func drain(ctx context.Context, b *bench, o options) (string, error) {
+	rounds := or(o.rounds, 3)
+	title("drain: %d entries, a callback that does nothing, on PostgreSQL", o.entries)
+	fmt.Printf("ours: %s\n\n%-32s %s\n", defaults(), "", costColumns)
+	best, err := b.sweepRiver(ctx, o.entries)
+	if err != nil {
+		return "", err
+	}
+	ourSide := func(name string, side ours) *contender {
+		return &contender{name: name, drain: func(ctx context.Context) (cost, error) { return b.ours(ctx, o.entries, side) }}
+	}
+	floor := func(name string, completion processors.Completion) *contender {
+		return &contender{name: name, drain: func(ctx context.Context) (cost, error) { return b.floor(ctx, o.entries, completion) }}
+	}
+	river := &contender{
+		name:  fmt.Sprintf("River, MaxWorkers %d", best),
+		drain: func(ctx context.Context) (cost, error) { return b.river(ctx, o.entries, best) },
+	}
+	archive := ourSide("ours, archive", ours{completion: processors.Archive})
+	deleted := ourSide("ours, delete", ours{completion: processors.Delete})
+	model := ourSide("ours, model and changeset", ours{completion: processors.Archive, work: reading})
+	contenders := []*contender{
+		river, archive, deleted, model, ourSide("ours, record processor", ours{completion: processors.Archive, work: record}),
+		floor("raw floor, archive", processors.Archive), floor("raw floor, delete", processors.Delete),
+	}
+	for round := range rounds {
+		fmt.Printf("\nround %d of %d\n", round+1, rounds)
+		for _, c := range contenders {
+			if err := c.run(ctx); err != nil {
+				return "", err
+			}
 		}
-		fmt.Printf("sweep   River  MaxWorkers %-5d %8.0f\n", n, rate)
-		if rate > most {
+	}
+	fmt.Printf("\n%-32s %s  x River (median of %d rounds' ratios)\n", "the median round", costColumns, rounds)
+	for _, c := range contenders {
+		fmt.Printf("%-32s %s  %7.2f\n", c.name, c.typical(), c.ratio(river))
+	}
+	return fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f",
+		archive.ratio(river), deleted.ratio(river), model.ratio(river)), nil
+}
+
+// sweepRiver returns the MaxWorkers with which River is fastest.
+func (b *bench) sweepRiver(ctx context.Context, entries int) (best int, err error) {
+	var most float64
+	for _, n := range []int{100, 500, 1000, 2000, 5000} {
+		c := &contender{
+			name:  fmt.Sprintf("sweep: River, MaxWorkers %d", n),
+			drain: func(ctx context.Context) (cost, error) { return b.river(ctx, entries, n) },
+		}
+		if err := c.run(ctx); err != nil {
+			return 0, err
+		}
+		if rate := c.costs[0].rate(); rate > most {
 			best, most = n, rate
 		}
 	}
-	for _, n := range swept.ours {
-		rate, err := b.ours(ctx, entries, n)
-		if err != nil {
-			return fmt.Errorf("ours with %d threads: %w", n, err)
-		}
-		fmt.Printf("sweep   ours   Threads %-8d %8.0f\n", n, rate)
-	}
-	fmt.Printf("\nRiver at MaxWorkers %d, ours at its default of one thread, completion archive\n", best)
-	var ratios []float64
-	for i := range rounds {
-		ours, err := b.ours(ctx, entries, 0)
-		if err != nil {
-			return fmt.Errorf("ours: %w", err)
-		}
-		river, err := b.river(ctx, entries, best)
-		if err != nil {
-			return fmt.Errorf("River: %w", err)
-		}
-		ratios = append(ratios, ours/river)
-		fmt.Printf("round %d   ours %8.0f   River %8.0f   ratio %.2f\n", i+1, ours, river, ours/river)
-	}
-	report(ratios)
-	return nil
+	return best, nil
 }

@@ -1,91 +1,89 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
-	"gorm.io/driver/postgres"
-	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
-
-	"github.com/gorm-aftercommit/aftercommit/migrations"
-	"github.com/gorm-aftercommit/aftercommit/reliable"
+	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
 
-// Order is the model whose creations are drained.
-type Order struct {
-	ID        uint
-	Customer  string
-	Email     string
-	Status    string
-	Total     int64
-	CreatedAt time.Time
+// ours is our side: one process, at its defaults but for what is set.
+type ours struct {
+	threads    int
+	completion processors.Completion
+	work       work
 }
 
-// ours drains a backlog that the plugin recorded and returns entries per
-// second. Zero threads are the default.
-func (b *bench) ours(ctx context.Context, entries, threads int) (float64, error) {
-	return b.in(ctx, func(schema, url string) (float64, error) {
-		var runs atomic.Int64
+// defaults returns the settings that are ours, in words.
+func defaults() string {
+	return fmt.Sprintf("Threads %d, BatchSize adaptive to %d, FinishGroup %d or %s, PollInterval %s, LeaseTTL %s, completion %s, 1 process",
+		worker.DefaultThreads, worker.MaxBatchSize, worker.DefaultFinishGroup, worker.DefaultFinishDelay, worker.DefaultPollInterval,
+		processors.DefaultLeaseTTL, processors.Archive)
+}
+
+// ours drains a backlog that the plugin recorded.
+func (b *bench) ours(ctx context.Context, entries int, o ours) (c cost, err error) {
+	err = b.in(ctx, func(p place) error {
+		var runs, sum atomic.Int64
 		ran := make(chan struct{})
-		registry := new(reliable.Registry)
-		reliable.AfterCreateCommit(registry, "nothing", func(context.Context, reliable.Change[Order]) error {
+		db, closed, err := openOurs(p.url, cmp.Or(o.work, nothing).registry(func(id uint) {
+			sum.Add(int64(id))
 			if runs.Add(1) == int64(entries) {
 				close(ran)
 			}
-			return nil
-		})
-		db, err := gorm.Open(postgres.Open(url), &gorm.Config{Logger: logger.Discard})
+		}))
 		if err != nil {
-			return 0, err
+			return err
 		}
-		pool, err := db.DB()
+		defer func() { _ = closed() }()
+		if err := errors.Join(p.seed(ctx, db, entries, entries), p.settled(ctx)); err != nil {
+			return err
+		}
+		m, err := p.begin(ctx)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		defer func() { _ = pool.Close() }()
-		if err := errors.Join(db.AutoMigrate(&Order{}), db.Use(reliable.New(reliable.Config{Registry: registry})),
-			migrations.Up(ctx, db), create(db, entries)); err != nil {
-			return 0, err
-		}
-		if err := b.settle(ctx, schema+".orders", schema+".outbox_entries"); err != nil {
-			return 0, err
-		}
+		defer m.close(ctx)
 		working, stop := context.WithCancel(ctx)
 		defer stop()
 		ended := make(chan error, 1)
-		begun := time.Now()
-		go func() { ended <- (&worker.Worker{DB: db, Threads: threads}).Run(working) }()
+		go func() {
+			ended <- (&worker.Worker{DB: db, Threads: o.threads, Processor: &processors.NonOrdered{Completion: o.completion}}).Run(working)
+		}()
 		select {
 		case <-ran:
 		case err := <-ended:
-			return 0, fmt.Errorf("the worker ended after %d entries: %w", runs.Load(), err)
+			return fmt.Errorf("the worker ended after %d entries: %w", runs.Load(), cmp.Or(err, context.Cause(ctx)))
 		}
-		took, err := b.until(ctx, begun, "SELECT count(*) FROM "+schema+".outbox_history", entries)
-		stop()
-		return float64(entries) / took.Seconds(), errors.Join(err, <-ended)
+		at, err := p.until(ctx, p.drained(span{0, entries})...)
+		if err != nil {
+			stop()
+			return errors.Join(err, <-ended)
+		}
+		c, err = m.end(ctx, entries, at, func() error {
+			stop()
+			return errors.Join(<-ended, closed())
+		})
+		if want := int64(entries) * int64(entries+1) / 2; err == nil && o.work != record && runs.Load() == int64(entries) && sum.Load() != want {
+			return fmt.Errorf("the ids of the models sum to %d, want %d", sum.Load(), want)
+		}
+		return errors.Join(err, p.archived(ctx, o.completion, entries))
 	})
+	return c, err
 }
 
-// create commits n orders, a thousand at a time.
-func create(db *gorm.DB, n int) error {
-	for left := n; left > 0; left -= 1000 {
-		if err := createAtOnce(db, min(left, 1000)); err != nil {
-			return err
-		}
+// archived checks that the entries are where they belong.
+func (p place) archived(ctx context.Context, completion processors.Completion, entries int) error {
+	if completion == processors.Delete {
+		entries = 0
 	}
-	return nil
-}
-
-// createAtOnce creates n orders in one statement.
-func createAtOnce(db *gorm.DB, n int) error {
-	orders := make([]Order, n)
-	for i := range orders {
-		orders[i] = order()
-	}
-	return db.Create(&orders).Error
+	asked, cancel := context.WithTimeoutCause(ctx, 10*time.Second, fmt.Errorf("the history does not have %d entries", entries))
+	defer cancel()
+	_, err := p.until(asked, fmt.Sprintf("SELECT count(*) = %d FROM %s.outbox_history", entries, p.schema))
+	return err
 }

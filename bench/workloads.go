@@ -57,7 +57,3 @@ func workloads() []workload {
 		{tx10, 60, 10, false, gorms, ten(func(db *gorm.DB, fn func(tx *gorm.DB) error) error { return reliable.Transaction(db, fn) })},
 	}
 }
-
-func order() Order {
-	return Order{Customer: "Ann Example", Email: "ann@example.com", Status: "new", Total: 1900}
-}

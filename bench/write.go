@@ -27,7 +27,8 @@ type side struct {
 // result takes the worse of one and eight writers. The garbage collector is told
 // that the heap is four times what it is, on both sides: next to nothing is alive
 // here, and it would run every few writes, as it does in no application.
-func write(ctx context.Context, b *bench, rounds int) error {
+func write(ctx context.Context, b *bench, o options) (string, error) {
+	rounds := or(o.rounds, 20)
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	fmt.Printf("\nGORM writes, rows/s, %d rounds; trips are an operation's\n\n", rounds)
 	fmt.Printf("%-22s %7s %9s %9s %6s %12s %9s\n", "", "writers", "plain", "captured", "ratio", "range", "trips")
@@ -49,25 +50,24 @@ func write(ctx context.Context, b *bench, rounds int) error {
 			return nil
 		})
 		if err != nil {
-			return err
+			return "", err
 		}
 	}
-	fmt.Printf("\nbench: write create=%.2f batch100=%.2f tx10=%.2f\n", worst[create1], worst[batch100], worst[tx10])
-	return nil
+	return fmt.Sprintf("write create=%.2f batch100=%.2f tx10=%.2f", worst[create1], worst[batch100], worst[tx10]), nil
 }
 
 // pair opens a database without the plugin and one with it.
 func (b *bench) pair(ctx context.Context, connections int, f func(plain, captured *side) error) error {
-	_, err := b.in(ctx, func(schema, url string) (float64, error) {
-		plain, err := openSide(schema, url, connections)
+	return b.in(ctx, func(p place) error {
+		plain, err := openSide(p, connections)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		defer plain.closed()
-		return b.in(ctx, func(schema, url string) (float64, error) {
-			captured, err := openSide(schema, url, connections)
+		return b.in(ctx, func(p place) error {
+			captured, err := openSide(p, connections)
 			if err != nil {
-				return 0, err
+				return err
 			}
 			defer captured.closed()
 			registry := new(reliable.Registry)
@@ -75,18 +75,17 @@ func (b *bench) pair(ctx context.Context, connections int, f func(plain, capture
 				Name: "nothing", Run: func(context.Context, reliable.Change[Order]) error { return nil },
 			})
 			if err := errors.Join(captured.db.Use(reliable.New(reliable.Config{Registry: registry})), migrations.Up(ctx, captured.db)); err != nil {
-				return 0, err
+				return err
 			}
-			return 0, f(plain, captured)
+			return f(plain, captured)
 		})
 	})
-	return err
 }
 
-func openSide(schema, url string, connections int) (*side, error) {
-	s := &side{trips: new(trips), schema: schema}
+func openSide(p place, connections int) (*side, error) {
+	s := &side{trips: new(trips), schema: p.schema}
 	var err error
-	if s.db, s.closed, err = s.open(url, connections); err != nil {
+	if s.db, s.closed, err = s.open(p.url, connections); err != nil {
 		return nil, err
 	}
 	return s, s.db.AutoMigrate(&Order{})
