@@ -51,6 +51,11 @@ type failure struct {
 
 // Finish implements [Claim].
 func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
+	select {
+	case <-c.lost: // what is not known of a RunTx must not be written over
+		return reliable.ErrLeaseLost
+	default:
+	}
 	if len(outcomes) == 0 {
 		return nil
 	}

@@ -49,6 +49,7 @@ type NonOrdered struct {
 	site    Site
 	dialect string
 	q       queries
+	tx      txQueries
 	ready   chan struct{}
 	once    sync.Once
 
@@ -98,6 +99,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	ready()
 	p.once.Do(func() { close(p.started()) })
 	p.keep(ctx, &keeper)
+	p.lose() // what is left: of callbacks that were left behind
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()
 	err = p.sweep(leave, &keeper, func(ctx context.Context, tx *sql.Tx) error {
@@ -135,6 +137,7 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 			most, OwnSessions, OwnSessions+site.Threads+2))
 	}
 	p.q = newQueries(p.dialect, site.Plugin.Tables())
+	p.tx = newTxQueries(p.dialect, site.Plugin.Tables(), p.Completion)
 	p.claims, p.orphans = make(map[int64]*claim), make(map[int64]*reliable.OutboxEntry)
 	p.settled, p.patience = make(chan struct{}, 1), cmp.Or(p.patience, defaultPatience)
 	p.claimer, p.finisher = p.session(pool), p.session(pool)

@@ -23,7 +23,7 @@ func mariaQueries() queries {
 	q.deleteClaims = "DELETE c FROM " + each + "{claims} c ON c.token = j.id"
 	q.keep = "UPDATE " + each + "{entries} e ON e.id = j.id SET e.processed_at = utc_timestamp(6), e.retry_at = NULL, e.updated_at = utc_timestamp(6)"
 	q.suspect = "UPDATE " + each + "{entries} e ON e.id = j.id SET e.suspect = true, e.retry_at = utc_timestamp(6), e.updated_at = utc_timestamp(6), " +
-		expand.Replace(crash)
+		expand.Replace(crash) + " WHERE e.processed_at IS NULL"
 	q.now = "SELECT CAST(utc_timestamp(6) AS char)"
 	q.deadWorkers = "DELETE FROM {workers} WHERE beat_at < utc_timestamp(6) - INTERVAL lease_ms * 1000 MICROSECOND"
 	q.fail = `UPDATE {entries} e JOIN JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$.id', retry_at datetime(6) PATH '$.retry_at', dead boolean PATH '$.dead',
@@ -85,7 +85,7 @@ func jsonQueries() queries {
 		beat:         `UPDATE {workers} SET beat_at = {now} WHERE id = ?`,
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
 		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
-		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list}`,
+		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list} AND processed_at IS NULL`,
 		died:         `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
 		countKind:    `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
 	}

@@ -48,7 +48,7 @@ func postgresQueries() queries {
 			dead_at = CASE WHEN crashes + $2 >= $3 THEN clock_timestamp() END,
 			error_class = CASE WHEN crashes + $2 >= $3 THEN 'crash' ELSE error_class END,
 			error_message = CASE WHEN crashes + $2 >= $3 THEN 'the worker died each time that this entry ran alone' ELSE error_message END
-			WHERE id = ANY ($1::bigint[])`,
+			WHERE id = ANY ($1::bigint[]) AND processed_at IS NULL`,
 		died:      `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
 		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = $1 LIMIT 100000) AS counted`,
 	}

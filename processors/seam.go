@@ -53,6 +53,9 @@ type Claim interface {
 	// repetition changes nothing.
 	Finish(ctx context.Context, outcomes []reliable.Outcome) error
 
+	// The methods of TxFinisher may be called while Finish or Release runs.
+	reliable.TxFinisher
+
 	// Release gives back the entries that were not finished. They are due at
 	// once, no attempt is burnt, and they are no suspects.
 	Release(ctx context.Context) error

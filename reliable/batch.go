@@ -16,6 +16,10 @@ type Batch struct {
 	// [DefaultTimeout]. Set it before the first Process.
 	Timeout time.Duration
 
+	// Finisher is the claim of the entries. Without it RunTx fails. Set it
+	// before the first Process.
+	Finisher TxFinisher
+
 	plugin *Plugin
 	db     *gorm.DB
 	token  int64

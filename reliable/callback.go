@@ -3,10 +3,13 @@ package reliable
 import (
 	"context"
 	"time"
+
+	"gorm.io/gorm"
 )
 
-// Callback is work owed once a write to a T has committed. Name and Run are
-// required; the zero value of every other field is its usual setting.
+// Callback is work owed once a write to a T has committed. Name and one of Run
+// and RunTx are required; the zero value of every other field is its usual
+// setting.
 type Callback[T any] struct {
 	// Name identifies the callback in entries, events and errors. It is unique
 	// per T and stable across releases: entries on their way carry it.
@@ -23,9 +26,9 @@ type Callback[T any] struct {
 	// when the change is captured. Creates and destroys are not narrowed.
 	WhenChanged []string
 
-	// If and Unless are asked in the worker just before Run, about the same
-	// change; the callback runs if If (when set) says true and Unless (when
-	// set) says false. A panic in one of them is a failed attempt.
+	// If and Unless are asked in the worker just before Run or RunTx, about
+	// the same change; the callback runs if If (when set) says true and Unless
+	// (when set) says false. A panic in one of them is a failed attempt.
 	If, Unless func(Change[T]) bool
 
 	// Run does the work. It may run again for the same write, so it must be
@@ -35,8 +38,18 @@ type Callback[T any] struct {
 	// Timeout, when the worker drains, and when the worker lost its lease.
 	Run func(context.Context, Change[T]) error
 
+	// RunTx, in place of Run, does work inside the database, exactly once: what
+	// it writes through tx and the note that it is done commit together, or not
+	// at all. With an error (also Snooze and Discard), a panic or a lost lease
+	// all of it is rolled back. tx is a READ COMMITTED transaction on a
+	// connection of the application's pool, and is Change.DB too. RunTx must
+	// not end it, and should do nothing else that lasts or waits: its locks
+	// are held until it returns, and on SQLite nobody else can write.
+	RunTx func(ctx context.Context, tx *gorm.DB, c Change[T]) error
+
 	// Timeout bounds one run. Zero means the worker's setting, by default
-	// [DefaultTimeout].
+	// [DefaultTimeout]. For RunTx it is at most [MaxTxTimeout], which is the
+	// usual too.
 	Timeout time.Duration
 
 	// MaxAttempts is how often the callback may fail before it is dead. Zero
@@ -109,15 +122,27 @@ type callback struct {
 	maxAttempts int
 	backoff     Backoff
 	whenGone    WhenGone
-	missingRun  bool
+	runs        int  // how many of Run and RunTx are set
+	tx          bool // RunTx is
 
-	// run asks If and Unless, then calls Run. It reports errNotDue when one
-	// of them declined.
-	run func(context.Context, *change, Attempt) error
+	// run asks If and Unless, then calls Run, or RunTx in a transaction that
+	// transact makes. It reports errNotDue when one of them declined.
+	run func(ctx context.Context, core *change, a Attempt, transact transact) error
 }
+
+// transact calls a function in a transaction that commits with the entry's
+// new state.
+type transact func(ctx context.Context, fn func(tx *gorm.DB) error) error
 
 // erase turns c into a callback; the closure restores the type.
 func erase[T any](c Callback[T]) *callback {
+	runs := 0
+	if c.Run != nil {
+		runs++
+	}
+	if c.RunTx != nil {
+		runs++
+	}
 	return &callback{
 		name:        c.Name,
 		aliases:     c.Aliases,
@@ -127,13 +152,20 @@ func erase[T any](c Callback[T]) *callback {
 		maxAttempts: c.MaxAttempts,
 		backoff:     c.Backoff,
 		whenGone:    c.WhenGone,
-		missingRun:  c.Run == nil,
-		run: func(ctx context.Context, core *change, a Attempt) error {
+		runs:        runs,
+		tx:          c.RunTx != nil,
+		run: func(ctx context.Context, core *change, a Attempt, transact transact) error {
 			typed := typedChange[T](ctx, core, a)
 			if c.If != nil && !c.If(typed) || c.Unless != nil && c.Unless(typed) {
 				return errNotDue
 			}
-			return c.Run(ctx, typed)
+			if c.RunTx == nil {
+				return c.Run(ctx, typed)
+			}
+			return transact(ctx, func(tx *gorm.DB) error {
+				typed.db = func() *gorm.DB { return tx }
+				return c.RunTx(ctx, tx, typed)
+			})
 		},
 	}
 }

@@ -90,8 +90,9 @@ func (c Change[T]) IdempotencyKey() string {
 	return fmt.Sprintf("%d/%s", c.Entry.ID, c.callback)
 }
 
-// DB returns the worker's database, bound to the callback's context. Writes
-// through it are captured like any other. It is nil in a unit test.
+// DB returns the worker's database, bound to the callback's context; in RunTx,
+// the callback's transaction. Writes through it are captured like any other.
+// It is nil in a unit test.
 func (c Change[T]) DB() *gorm.DB {
 	if c.db == nil {
 		return nil

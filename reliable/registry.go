@@ -192,8 +192,11 @@ func (m *model) mistakes() []error {
 		switch {
 		case c.name == "":
 			wrong("callback without Name")
-		case c.missingRun:
-			wrong("callback %q: Run is required", c.name)
+		case c.runs != 1:
+			wrong("callback %q: Run is required, or RunTx, but not both: %d are set", c.name, c.runs)
+		}
+		if c.tx && c.timeout > MaxTxTimeout {
+			wrong("callback %q: Timeout is %s: RunTx may take at most %s, since its transaction holds locks: use Run for what takes longer", c.name, c.timeout, MaxTxTimeout)
 		}
 		if c.maxAttempts < 0 {
 			wrong("callback %q: MaxAttempts is %d: want 1 or more, or 0 for %d", c.name, c.maxAttempts, DefaultMaxAttempts)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/glebarez/sqlite"
 	"gorm.io/gorm"
@@ -58,6 +59,9 @@ func TestUseReportsEveryMistakeAtOnce(t *testing.T) {
 	reliable.AfterCommit(r, reliable.Callback[order]{Name: "b", Run: nothing[order], WhenChanged: []string{"Totl"}})
 	reliable.AfterCommit(r, reliable.Callback[order]{Name: "b", Run: nothing[order], MaxAttempts: -1, Timeout: -1})
 	reliable.AfterCommit(r, reliable.Callback[order]{Name: "c", Run: nothing[order], On: 64})
+	inTx := func(context.Context, *gorm.DB, reliable.Change[order]) error { return nil }
+	reliable.AfterCommit(r, reliable.Callback[order]{Name: "both", Run: nothing[order], RunTx: inTx})
+	reliable.AfterCommit(r, reliable.Callback[order]{Name: "slow", RunTx: inTx, Timeout: time.Minute})
 	reliable.AfterCommit(r, reliable.Callback[*order]{Name: "p", Run: nothing[*order]})
 	reliable.AfterCommit(r, reliable.Callback[keyless]{Name: "k", Run: nothing[keyless]})
 	reliable.Register(r, reliable.Model[wrongMethod]{})
@@ -71,7 +75,7 @@ func TestUseReportsEveryMistakeAtOnce(t *testing.T) {
 	}
 	for _, want := range []string{
 		`callback "a": Run is required`, `callback without Name`, `no such field or column "Totl"; has ID, Status, Total`,
-		`the name or alias "b" is taken`, `MaxAttempts is -1`, `Timeout is -1ns`, `On is 64`, `use reliable.Callback[order]`,
+		`the name or alias "b" is taken`, `callback "both": Run is required, or RunTx, but not both: 2 are set`, `callback "slow": Timeout is 1m0s: RunTx may take at most 1s`, `MaxAttempts is -1`, `Timeout is -1ns`, `On is 64`, `use reliable.Callback[order]`,
 		`no primary key`, `ReliableAfterCommit: not a callback`, `Handle("", "x", <nil>)`, `nothing is owed for it`,
 		`tables.Schema "a;b"`, `tables.Prefix "1"`, `Config.MaxRows is -1`, `Config.MaxEntryBytes is -1`,
 	} {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"gorm.io/gorm"
 )
 
 // errNotDue is what a callback's run reports when If or Unless declined.
@@ -47,6 +49,9 @@ type run struct {
 	change *change
 	out    Outcome
 	failed bool // a unit failed in this run
+
+	committed bool // the unit's transaction is committed: it is done
+	lost      bool // the lease is lost; found out in a unit's transaction
 }
 
 func (r *run) process(ctx context.Context) Outcome {
@@ -64,7 +69,7 @@ func (r *run) process(ctx context.Context) Outcome {
 		if state.State != unitPending || state.RetryAt != nil && state.RetryAt.After(r.batch.now()) {
 			continue
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || r.lost {
 			r.out.Interrupted = true
 			break
 		}
@@ -78,7 +83,7 @@ func (r *run) process(ctx context.Context) Outcome {
 func (r *run) attempt(ctx context.Context, u *unit, state *unitState) {
 	a := Attempt{Entry: r.entry, Callback: u.name, Number: state.Attempts + 1, Token: r.batch.token}
 	begun := time.Now()
-	err := r.call(ctx, u, a)
+	err := r.keep(r.call(ctx, u, a))
 	result := Result{Callback: u.name, Attempt: a.Number, Took: time.Since(begun)}
 
 	var snooze *snoozeError
@@ -87,6 +92,9 @@ func (r *run) attempt(ctx context.Context, u *unit, state *unitState) {
 	switch {
 	case err == nil:
 		state.State = unitDone
+	case r.lost:
+		r.out.Interrupted = true
+		return
 	case errors.Is(err, errNotDue):
 		state.State = unitDone
 		return // it never started
@@ -118,6 +126,9 @@ func (r *run) attempt(ctx context.Context, u *unit, state *unitState) {
 // runtime.Goexit ends only that, and waits for it however long it takes.
 func (r *run) call(ctx context.Context, u *unit, a Attempt) error {
 	timeout := r.batch.timeout(u.timeout)
+	if u.callback != nil && u.callback.tx {
+		timeout = min(timeout, MaxTxTimeout)
+	}
 	bounded, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{u.name, timeout})
 	defer cancel()
 	done := make(chan error, 1)
@@ -178,7 +189,10 @@ func (r *run) perform(ctx context.Context, u *unit, a Attempt) error {
 		case GoneRun:
 		}
 	}
-	return u.callback.run(ctx, r.change, a)
+	if !u.callback.tx {
+		return u.callback.run(ctx, r.change, a, nil)
+	}
+	return u.callback.run(ctx, r.change, a, func(ctx context.Context, fn func(tx *gorm.DB) error) error { return r.transact(ctx, u, fn) })
 }
 
 // conclude decides what becomes of the entry.
@@ -199,7 +213,7 @@ func (r *run) conclude() {
 			dead = true
 		}
 	}
-	if r.failed {
+	if r.out.Attempts = r.entry.Attempts; r.failed {
 		r.out.Attempts++
 	}
 	switch {

@@ -107,7 +107,7 @@ func (s *shift) begin(claim processors.Claim) {
 	entries := claim.Entries()
 	b := &batch{Claim: claim, entries: entries, owing: len(entries), open: len(entries), over: make(chan struct{})}
 	b.run = s.plugin.NewBatch(s.DB, entries, claim.Token(), claim.At())
-	b.run.Timeout = s.CallbackTimeout
+	b.run.Timeout, b.run.Finisher = s.CallbackTimeout, claim
 	b.work, b.cancel = context.WithCancelCause(s.work)
 	go func() {
 		defer b.cancel(nil)
