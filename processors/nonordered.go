@@ -93,7 +93,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	if err := p.check(ctx, &keeper); err != nil {
 		return err
 	}
-	if err := p.register(ctx, &keeper); err != nil {
+	if err := p.register(context.WithoutCancel(ctx), &keeper); err != nil { // broken off, it could leave a row that nobody knows
 		return fmt.Errorf("processors: register the worker: %w", err)
 	}
 	ready()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -44,31 +45,79 @@ func TestBadURLIsNotPrinted(t *testing.T) {
 	}
 }
 
-func TestMainStopsOnSignals(t *testing.T) {
+// signalled runs a program on SQLite that gets signals: while it opens its
+// database, or when it has started. It returns its exit codes and its log.
+func signalled(t *testing.T, opening, started []os.Signal) (code, exited int, log string) {
+	t.Helper()
 	url := testdb.New(t, testdb.SQLite)
 	var out bytes.Buffer
-	exited := 0
-	p := program{environ: []string{"DATABASE_URL=" + url.URL, "THREADS=3", "LOG_FORMAT=json"}, errors: &out, signals: make(chan os.Signal, 8), exit: func(code int) { exited = code }}
-	code := p.main(func(ctx context.Context, _ string) (*Worker, error) {
+	over := make(chan struct{})
+	p := program{environ: []string{"DATABASE_URL=" + url.URL, "THREADS=3", "LOG_FORMAT=json"}, errors: &out, signals: make(chan os.Signal), exit: func(code int) { exited = code; close(over) }}
+	send := func(signals []os.Signal) {
+		for _, s := range signals {
+			select {
+			case p.signals <- s: // it is taken
+			case <-over:
+			case <-t.Context().Done():
+			}
+		}
+	}
+	var sent sync.WaitGroup
+	code = p.main(func(ctx context.Context, _ string) (*Worker, error) {
+		send(opening)
 		r := new(reliable.Registry)
 		reliable.AfterCreateCommit(r, "x", func(context.Context, reliable.Change[thing]) error { return nil })
 		m := new(reliable.Monitor)
-		reliable.Subscribe(m, func(*reliable.Started) {
-			p.signals <- syscall.SIGTERM
-			p.signals <- syscall.SIGTERM
+		told := make(chan struct{})
+		reliable.Subscribe(m, func(*reliable.Started) { close(told) })
+		reliable.Subscribe(m, func(*reliable.ShuttingDown) { send(started[1:]) })
+		sent.Go(func() {
+			select {
+			case <-told:
+				send(started[:1])
+			case <-ctx.Done():
+			}
 		})
 		db := url.Open(t)
 		if err := db.Use(reliable.New(reliable.Config{Registry: r, Monitor: m})); err != nil {
 			return nil, err
 		}
-		return &Worker{DB: db}, migrations.Up(ctx, db)
+		return &Worker{DB: db}, migrations.Up(context.WithoutCancel(ctx), db)
 	})
-	if code != ExitClean || exited != 0 {
-		t.Errorf("main() = %d, exit %d, want a clean stop", code, exited)
-	}
-	log := out.String()
-	down, stopped := strings.Index(log, `"shutting_down"`), strings.Index(log, `"stopped"`)
-	if !strings.Contains(log, `"THREADS":"3 (environment)"`) || down < 0 || stopped < down {
-		t.Errorf("log is\n%s\nwant the settings, then shutting_down, then stopped", log)
+	sent.Wait()
+	return code, exited, out.String()
+}
+
+func TestMainStopsOnSignals(t *testing.T) {
+	const term, interrupt = syscall.SIGTERM, syscall.SIGINT
+	for name, test := range map[string]struct {
+		opening, started []os.Signal
+		exited           int
+	}{
+		"SIGTERM":                    {nil, []os.Signal{term}, 0},
+		"five SIGTERM":               {nil, []os.Signal{term, term, term, term, term}, 0},
+		"SIGINT, SIGTERM":            {nil, []os.Signal{interrupt, term}, 0},
+		"SIGTERM, SIGINT":            {nil, []os.Signal{term, interrupt}, 0},
+		"two SIGINT":                 {nil, []os.Signal{interrupt, interrupt}, ExitInterrupted},
+		"SIGTERM while it opens":     {[]os.Signal{term}, nil, 0},
+		"five SIGTERM while opening": {[]os.Signal{term, term, term, term, term}, nil, 0},
+		"two SIGINT while it opens":  {[]os.Signal{interrupt, interrupt}, nil, ExitInterrupted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, exited, log := signalled(t, test.opening, test.started)
+			if code != ExitClean || exited != test.exited {
+				t.Errorf("main() = %d, exit %d, want %d, %d", code, exited, ExitClean, test.exited)
+			}
+			if test.opening != nil {
+				if strings.Contains(log, `"started"`) {
+					t.Errorf("log is\n%s\nwant no worker that started", log)
+				}
+				return
+			}
+			down, stopped := strings.Index(log, `"shutting_down"`), strings.Index(log, `"stopped"`)
+			if !strings.Contains(log, `"THREADS":"3 (environment)"`) || down < 0 || stopped < down || strings.Count(log, `"shutting_down"`) != 1 {
+				t.Errorf("log is\n%s\nwant the settings, then shutting_down, once, then stopped", log)
+			}
+		})
 	}
 }
