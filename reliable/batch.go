@@ -37,14 +37,20 @@ func (p *Plugin) NewBatch(db *gorm.DB, entries []*OutboxEntry, token int64, at t
 	return &Batch{plugin: p, db: db, token: token, at: at, start: time.Now(), entries: entries}
 }
 
-// Process runs every callback that e owes and that is due. It returns when all
-// of them have returned, also those that ignore their context. Errors, panics
-// and runtime.Goexit in them end in the outcome. If ctx is cancelled with a
-// cause of [ErrShutdown] or [ErrLeaseLost], callbacks that fail because of it
-// burn no attempt.
-func (b *Batch) Process(ctx context.Context, e *OutboxEntry) Outcome {
-	r := run{batch: b, entry: e}
-	return r.process(ctx)
+// Process runs every callback that e owes and that is due, and reports what
+// that came to once all of them have returned, also those that ignore their
+// context. Errors and panics in them end in the outcome, and runtime.Goexit
+// does too: then the calling goroutine ends, but not before report was called.
+// If ctx is cancelled with a cause of [ErrShutdown] or [ErrLeaseLost],
+// callbacks that fail because of it burn no attempt.
+func (b *Batch) Process(ctx context.Context, e *OutboxEntry, report func(Outcome)) {
+	r := &run{batch: b, entry: e}
+	ctx, unreadable := r.begin(ctx)
+	if unreadable {
+		report(r.out)
+		return
+	}
+	r.work(ctx, report)
 }
 
 // now is the database's time, reckoned from the claim by this process's
@@ -66,7 +72,7 @@ func (b *Batch) preload(w *watch) *preload {
 	p := &preload{watch: w, entries: make([]*OutboxEntry, 0, len(b.entries))}
 	var class string // the last one that was w's
 	for _, e := range b.entries {
-		if e.Context == ContextModel && (e.ResourceClass == class || b.plugin.watchOf(e.ResourceClass) == w) {
+		if e.Context == ContextModel && (e.ResourceClass == class || b.plugin.watchOf(e.ResourceClass) == w) && b.plugin.planOf(e).reads {
 			class = e.ResourceClass
 			p.entries = append(p.entries, e)
 		}

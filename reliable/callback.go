@@ -62,6 +62,13 @@ type Callback[T any] struct {
 
 	// WhenGone says what to do when an update's row no longer exists.
 	WhenGone WhenGone
+
+	// NoModel says that Run, If and Unless do without the row as it is now. If
+	// that is so for all callbacks that an entry owes, no row is read for it:
+	// Change.Model has only the primary key set, Gone is false unless the change
+	// deleted the row, and in the images of an update the columns that it did not
+	// change are zero.
+	NoModel bool
 }
 
 // WhenGone says what becomes of an update's callback whose row is gone when it
@@ -124,6 +131,7 @@ type callback struct {
 	whenGone    WhenGone
 	runs        int  // how many of Run and RunTx are set
 	tx          bool // RunTx is
+	noModel     bool
 
 	// run asks If and Unless, then calls Run, or RunTx in a transaction that
 	// transact makes. It reports errNotDue when one of them declined.
@@ -152,6 +160,7 @@ func erase[T any](c Callback[T]) *callback {
 		maxAttempts: c.MaxAttempts,
 		backoff:     c.Backoff,
 		whenGone:    c.WhenGone,
+		noModel:     c.NoModel,
 		runs:        runs,
 		tx:          c.RunTx != nil,
 		run: func(ctx context.Context, core *change, a Attempt, transact transact) error {

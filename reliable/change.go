@@ -17,7 +17,8 @@ type Change[T any] struct {
 	// Model is the row as it was read for this run, also if it is soft
 	// deleted. If the row is gone, it is what the entry knows of it: all of it
 	// for a create or a destroy, the key and the changed columns for an
-	// update. It is never nil in a callback, and no other callback's.
+	// update. It is never nil in a callback, and no other callback's. See
+	// [Callback.NoModel] for when no row is read.
 	Model *T
 
 	Gone        bool      // the row does not exist any more; always so after a destroy that deleted it

@@ -116,7 +116,7 @@ func TestFilters(t *testing.T) {
 				t.Errorf("%s: Masked(): -want +got\n%s", name, diff)
 			}
 			batch := plugin.NewBatch(db, list, 1, time.Now())
-			if out := batch.Process(t.Context(), list[0]); out.State != reliable.StateDone {
+			if out := process(t.Context(), batch, list[0]); out.State != reliable.StateDone {
 				t.Errorf("%s: %s", name, out.ErrorMessage)
 			}
 		}
@@ -247,7 +247,7 @@ func TestErrorsTellNoSecret(t *testing.T) {
 		e := *list[0]
 		e.Changeset = []byte(`{"v":1,"key":{"id":1},"set":{"updated_at":[null,` + fmt.Sprintf(bad, secret) + `]}}`)
 		_, err := e.Masked()
-		out := plugin.NewBatch(db, nil, 1, time.Now()).Process(t.Context(), &e)
+		out := process(t.Context(), plugin.NewBatch(db, nil, 1, time.Now()), &e)
 		if err == nil || strings.Contains(err.Error(), secret) || out.ErrorMessage == "" || strings.Contains(out.ErrorMessage, secret) {
 			t.Errorf("%s: Masked() = %v, outcome %q; want errors without a value", bad, err, out.ErrorMessage)
 		}
@@ -277,11 +277,11 @@ func TestUnreadableSecret(t *testing.T) {
 	}
 	list := take(t, db)
 	batch := plugin.NewBatch(db, list, 1, time.Now())
-	out := batch.Process(t.Context(), list[1])
+	out := process(t.Context(), batch, list[1])
 	if !strings.Contains(out.ErrorMessage, "Vault: stored value: field Pin") || strings.Contains(out.ErrorMessage, secret) {
 		t.Errorf("outcome %q, want an error that names the field and no value", out.ErrorMessage)
 	}
-	out = batch.Process(t.Context(), list[2])
+	out = process(t.Context(), batch, list[2])
 	if !strings.Contains(out.ErrorMessage, "Vault: stored value: field Age") || !strings.Contains(out.ErrorMessage, "out of range") {
 		t.Errorf("outcome %q, want an error that tells what is out of range", out.ErrorMessage)
 	}

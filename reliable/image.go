@@ -21,7 +21,8 @@ type change struct {
 	stored []byte          // the changeset; nil in a unit test
 	set    codec.Changeset // what was read of it: first all but the columns
 	db     *gorm.DB        // nil in a unit test
-	loaded reflect.Value   // *T as read for this run; not valid if the row is gone
+	loaded reflect.Value   // *T as read for this run; not valid if the row is gone, or was not read
+	key    reflect.Value   // *T with the primary key, if no row was read
 	gone   bool
 
 	decoded       sync.Once
@@ -50,6 +51,8 @@ func (c *change) model() reflect.Value {
 	switch {
 	case c.loaded.IsValid():
 		return c.loaded
+	case c.key.IsValid():
+		return c.key
 	case c.op == OpDestroy:
 		return c.beforeImage()
 	default:

@@ -163,7 +163,7 @@ func TestUnreadableRowFailsAlone(t *testing.T) {
 	list := take(t, db)
 	batch := plugin.NewBatch(db, list, 1, time.Now())
 	for i, want := range []reliable.State{reliable.StateDone, reliable.StateRetry, reliable.StateDone} {
-		if out := batch.Process(t.Context(), list[i]); out.State != want {
+		if out := process(t.Context(), batch, list[i]); out.State != want {
 			t.Errorf("entry %d: %v %s, want %v", i+1, out.State, out.ErrorMessage, want)
 		}
 	}

@@ -33,18 +33,24 @@ func (p *Plugin) watchOf(class string) *watch {
 // units returns what an entry owes, in the order of registration: a model's
 // callbacks, then record processors.
 func (p *Plugin) units(e *OutboxEntry) []*unit {
+	return p.planOf(e).units
+}
+
+// planOf returns the plan of an entry's kind.
+func (p *Plugin) planOf(e *OutboxEntry) *plan {
 	if stored, ok := p.plans.Load(e.Kind); ok {
 		if plan := stored.(*plan); plan.fits(e) {
-			return plan.units
+			return plan
 		}
 	}
 	made := &plan{
 		context: e.Context, class: e.ResourceClass, event: e.EventName, owed: e.Owed, units: p.plan(e),
 	}
+	made.reads = slices.ContainsFunc(made.units, func(u *unit) bool { return u.callback != nil && !u.callback.noModel })
 	if e.Kind == EntryKind(e.Context, e.ResourceClass, e.EventName, e.Owed) {
 		p.plans.Store(e.Kind, made) // bounded: only kinds that the registry covers get here
 	}
-	return made.units
+	return made
 }
 
 // plan is what the entries of a kind owe.
@@ -52,6 +58,7 @@ type plan struct {
 	context, class, event string
 	owed                  []string
 	units                 []*unit
+	reads                 bool // the row, for at least one of them
 }
 
 // fits guards against a row whose kind is not that of its names.
@@ -129,24 +136,28 @@ func (p *Plugin) ask(ctx context.Context) (headers map[string]string, err error)
 	return maps.Clone(p.cfg.Headers(ctx)), nil
 }
 
-// withHeaders puts an entry's headers into the context of its callbacks.
-func (p *Plugin) withHeaders(ctx context.Context, e *OutboxEntry) (context.Context, error) {
-	depth := 0
-	if len(e.Headers) > 0 {
-		var headers map[string]string
-		if err := json.Unmarshal(e.Headers, &headers); err != nil {
-			return ctx, fmt.Errorf("column headers: %w", err)
-		}
-		if text, ok := headers[depthHeader]; ok {
-			n, err := strconv.Atoi(text)
-			if err != nil {
-				return ctx, fmt.Errorf("column headers: %s: %w", depthHeader, err)
-			}
-			depth = n
-		}
-		if p.cfg.ContextWithHeaders != nil {
-			ctx = p.cfg.ContextWithHeaders(ctx, headers)
+// withHeaders puts an entry's headers into the context of its callbacks, and
+// returns how many captured writes led to the entry.
+func (p *Plugin) withHeaders(parent context.Context, e *OutboxEntry) (ctx context.Context, depth int, err error) {
+	if len(e.Headers) == 0 {
+		return parent, 0, nil
+	}
+	var headers map[string]string
+	if err := json.Unmarshal(e.Headers, &headers); err != nil {
+		return parent, 0, fmt.Errorf("column headers: %w", err)
+	}
+	if text, ok := headers[depthHeader]; ok {
+		if depth, err = strconv.Atoi(text); err != nil {
+			return parent, 0, fmt.Errorf("column headers: %s: %w", depthHeader, err)
 		}
 	}
-	return context.WithValue(ctx, depthKey{}, depth), nil
+	if p.cfg.ContextWithHeaders == nil {
+		return parent, depth, nil
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("Config.ContextWithHeaders panicked: %s", sprint(v))
+		}
+	}()
+	return p.cfg.ContextWithHeaders(parent, headers), depth, nil
 }

@@ -31,23 +31,51 @@ type work struct {
 	set      codec.Changeset // without its columns
 	err      error
 	key      reflect.Value // *T with the primary key set
-	identity string        // of that key; see watch.identity
+	identity string        // of that key, once asked for; see watch.identity
 	taken    bool          // its run has begun; not read ahead again
 }
 
 // change returns what e's callbacks are told.
 func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
 	w := b.plugin.watchOf(e.ResourceClass)
-	p := b.preload(w)
-	decoded, row, err := p.row(ctx, b.db, e)
+	c := &change{schema: w.schema, watch: w, op: operationOf(e.EventName), stored: e.Changeset, db: b.db}
+	if !b.plugin.planOf(e).reads {
+		decoded := w.decode(ctx, e)
+		c.set, c.key, c.gone = decoded.set, decoded.key, !decoded.wanted(e)
+		return c, decoded.of(e)
+	}
+	decoded, row, err := b.preload(w).row(ctx, b.db, e)
 	if err != nil {
 		return nil, err
 	}
-	op := operationOf(e.EventName)
-	return &change{
-		schema: w.schema, watch: w, op: op, set: decoded.set, stored: e.Changeset, db: b.db,
-		loaded: row, gone: !row.IsValid(),
-	}, nil
+	c.set, c.loaded, c.gone = decoded.set, row, !row.IsValid()
+	return c, nil
+}
+
+// Prepare reads the models that the batch's callbacks are going to be given, so
+// that they need not wait for it. It returns when that is done, or when ctx is.
+func (b *Batch) Prepare(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout(0))
+	defer cancel()
+	var last *watch
+	for _, e := range b.entries {
+		if e.Context != ContextModel || last != nil && last.class() == e.ResourceClass {
+			continue
+		}
+		if w := b.plugin.watchOf(e.ResourceClass); w != nil && w != last && b.plugin.planOf(e).reads {
+			last = w
+			b.preload(w).ahead(ctx, b.db)
+		}
+	}
+}
+
+// ahead reads the rows of all entries, unless that was done.
+func (p *preload) ahead(ctx context.Context, db *gorm.DB) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.readAt.IsZero() {
+		p.read(ctx, db, nil)
+	}
 }
 
 // row returns an entry's changeset and its model as it is now, not valid if
@@ -55,10 +83,10 @@ func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
 func (p *preload) row(ctx context.Context, db *gorm.DB, e *OutboxEntry) (*work, reflect.Value, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	mine := p.watch.decode(ctx, e)
+	mine := p.watch.identify(ctx, e)
 	mine.taken = true
-	if mine.err != nil {
-		return nil, reflect.Value{}, fmt.Errorf("entry %d: %w", e.ID, mine.err)
+	if err := mine.of(e); err != nil {
+		return nil, reflect.Value{}, err
 	}
 	if !mine.wanted(e) {
 		return mine, reflect.Value{}, nil
@@ -72,25 +100,40 @@ func (p *preload) row(ctx context.Context, db *gorm.DB, e *OutboxEntry) (*work, 
 	return mine, p.rows[mine.identity], nil
 }
 
+// of returns what was wrong with the entry's changeset.
+func (k *work) of(e *OutboxEntry) error {
+	if k.err == nil {
+		return nil
+	}
+	return fmt.Errorf("entry %d: %w", e.ID, k.err)
+}
+
 // wanted reports whether the row of an entry may still be there: one that a
 // destroy deleted is not looked for.
 func (k *work) wanted(e *OutboxEntry) bool {
 	return operationOf(e.EventName) != OpDestroy || k.set.SoftDeleted
 }
 
-// read fetches the models of mine and of all entries whose run has not begun.
+// read fetches the models of mine, if there is one, and of all entries whose
+// run has not begun.
 func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
-	keys := append(make([]reflect.Value, 0, len(p.entries)), mine.key)
+	keys := make([]reflect.Value, 0, 1+len(p.entries))
 	seen := make(map[string]bool, len(p.entries))
-	seen[mine.identity] = true
+	if mine != nil {
+		keys = append(keys, mine.key)
+		seen[mine.identity] = true
+	}
 	for _, e := range p.entries {
-		if k := p.watch.decode(ctx, e); k.err == nil && !k.taken && k.wanted(e) && !seen[k.identity] {
+		if k := p.watch.identify(ctx, e); k.err == nil && !k.taken && k.wanted(e) && !seen[k.identity] {
 			seen[k.identity] = true
 			keys = append(keys, k.key)
 		}
 	}
 	p.readAt = time.Now()
-	if p.find(ctx, db, keys); p.err != nil && len(keys) > 1 { // perhaps because of a row that is not mine
+	if len(keys) == 0 {
+		return
+	}
+	if p.find(ctx, db, keys); p.err != nil && len(keys) > 1 && mine != nil { // perhaps because of a row that is not mine
 		p.find(ctx, db, keys[:1])
 		p.readAt = time.Time{}
 	}
@@ -140,7 +183,15 @@ func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 			return k
 		}
 	}
-	k.identity, k.err = w.identity(ctx, k.key)
+	return k
+}
+
+// identify is decode, with the identity.
+func (w *watch) identify(ctx context.Context, e *OutboxEntry) *work {
+	k := w.decode(ctx, e)
+	if k.err == nil && k.identity == "" {
+		k.identity, k.err = w.identity(ctx, k.key)
+	}
 	return k
 }
 

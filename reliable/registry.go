@@ -201,6 +201,9 @@ func (m *model) mistakes() []error {
 		if c.maxAttempts < 0 {
 			wrong("callback %q: MaxAttempts is %d: want 1 or more, or 0 for %d", c.name, c.maxAttempts, DefaultMaxAttempts)
 		}
+		if c.noModel && c.whenGone != GoneDiscard {
+			wrong("callback %q: NoModel leaves out the look at the row that WhenGone needs: set one of them", c.name)
+		}
 		if c.timeout < 0 {
 			wrong("callback %q: Timeout is %s: want more than 0, or 0 for the worker's setting", c.name, c.timeout)
 		}

@@ -2,9 +2,9 @@ package reliable
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"gorm.io/gorm"
@@ -24,28 +24,17 @@ type unit struct {
 	backoff     Backoff
 }
 
-// unitState is what an entry keeps of a unit once one of its units failed.
-type unitState struct {
-	State      string     `json:"state"` // pending, done, discarded or dead
-	Attempts   int        `json:"attempts,omitempty"`
-	RetryAt    *time.Time `json:"retry_at,omitempty"`
-	ErrorClass string     `json:"error_class,omitempty"`
-	Error      string     `json:"error,omitempty"`
-}
-
-const (
-	unitPending   = "pending"
-	unitDone      = "done"
-	unitDiscarded = "discarded"
-	unitDead      = "dead"
-)
-
 // run is one run of one entry.
 type run struct {
 	batch  *Batch
 	entry  *OutboxEntry
 	units  []*unit
-	states []unitState // of units, by position
+	states []unitState  // of units, by position
+	few    [2]unitState // what states mostly needs
+	depth  int          // how many captured writes led to the entry
+	next   int          // the unit to look at next
+	exited *PanicError  // the current unit called runtime.Goexit
+	begun  time.Time    // when the current unit's attempt began
 	change *change
 	out    Outcome
 	failed bool // a unit failed in this run
@@ -54,17 +43,39 @@ type run struct {
 	lost      bool // the lease is lost; found out in a unit's transaction
 }
 
-func (r *run) process(ctx context.Context) Outcome {
+// begin reads what the entry says. It reports whether there is nothing to run,
+// because it can't be read.
+func (r *run) begin(ctx context.Context) (context.Context, bool) {
 	r.out = Outcome{Entry: r.entry, Attempts: r.entry.Attempts}
 	r.units = r.batch.plugin.units(r.entry)
 	if err := r.readStates(); err != nil {
-		return r.undecodable(err)
+		r.undecodable(err)
+		return ctx, true
 	}
-	ctx, err := r.batch.plugin.withHeaders(ctx, r.entry)
+	ctx, depth, err := r.batch.plugin.withHeaders(ctx, r.entry)
 	if err != nil {
-		return r.undecodable(err)
+		r.undecodable(err)
 	}
-	for i, u := range r.units {
+	r.depth = depth
+	return ctx, err != nil
+}
+
+// work runs the units that are due, then reports the outcome. A unit that calls
+// runtime.Goexit ends the goroutine; the rest is done before it is gone.
+func (r *run) work(ctx context.Context, report func(Outcome)) {
+	returned := false
+	defer func() {
+		if !returned && r.exited != nil {
+			i := r.next - 1
+			err := r.exited
+			r.exited = nil
+			r.note(ctx, r.units[i], &r.states[i], err)
+			r.work(ctx, report)
+		}
+	}()
+	for r.next < len(r.units) {
+		i := r.next
+		r.next++
 		state := &r.states[i]
 		if state.State != unitPending || state.RetryAt != nil && state.RetryAt.After(r.batch.now()) {
 			continue
@@ -73,18 +84,20 @@ func (r *run) process(ctx context.Context) Outcome {
 			r.out.Interrupted = true
 			break
 		}
-		r.attempt(ctx, u, state)
+		u := r.units[i]
+		r.begun = time.Now()
+		err := r.call(ctx, u, Attempt{Entry: r.entry, Callback: u.name, Number: state.Attempts + 1, Token: r.batch.token})
+		r.note(ctx, u, state, err)
 	}
+	returned = true
 	r.conclude()
-	return r.out
+	report(r.out)
 }
 
-// attempt runs one unit and records what it came to.
-func (r *run) attempt(ctx context.Context, u *unit, state *unitState) {
-	a := Attempt{Entry: r.entry, Callback: u.name, Number: state.Attempts + 1, Token: r.batch.token}
-	begun := time.Now()
-	err := r.keep(r.call(ctx, u, a))
-	result := Result{Callback: u.name, Attempt: a.Number, Took: time.Since(begun)}
+// note records what an attempt of a unit came to.
+func (r *run) note(ctx context.Context, u *unit, state *unitState, err error) {
+	err = r.keep(err)
+	result := Result{Callback: u.name, Attempt: state.Attempts + 1, Took: time.Since(r.begun)}
 
 	var snooze *snoozeError
 	var discard *discardError
@@ -122,18 +135,29 @@ func (r *run) attempt(ctx context.Context, u *unit, state *unitState) {
 	r.out.Results = append(r.out.Results, result)
 }
 
-// call runs a unit's function in a goroutine of its own, so that
-// runtime.Goexit ends only that, and waits for it however long it takes.
-func (r *run) call(ctx context.Context, u *unit, a Attempt) error {
+// call runs a unit's function and waits for it, however long it takes. A panic
+// is its error. If the function calls runtime.Goexit, call can't return: it
+// leaves the error in r.exited.
+func (r *run) call(ctx context.Context, u *unit, a Attempt) (err error) {
 	timeout := r.batch.timeout(u.timeout)
 	if u.callback != nil && u.callback.tx {
 		timeout = min(timeout, MaxTxTimeout)
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, timeout, &timeoutError{u.name, timeout})
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- guard(func() error { return r.invoke(bounded, u, a) }, done) }()
-	err := <-done
+	bounded := &deadline{parent: ctx, at: r.begun.Add(timeout), cause: timeoutError{u.name, timeout}, depth: r.depth}
+	defer bounded.stop()
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+			return
+		}
+		r.exited = &PanicError{Stack: debug.Stack()}
+	}()
+	err = r.invoke(bounded, u, a)
+	returned = true
 	if errors.Is(err, context.DeadlineExceeded) && bounded.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("%w: %w", context.Cause(bounded), err)
 	}
@@ -142,8 +166,11 @@ func (r *run) call(ctx context.Context, u *unit, a Attempt) error {
 
 // invoke runs a unit inside the registry's middleware.
 func (r *run) invoke(ctx context.Context, u *unit, a Attempt) error {
-	next := func(ctx context.Context) error { return r.perform(ctx, u, a) }
 	chain := r.batch.plugin.cfg.Registry.middleware
+	if len(chain) == 0 {
+		return r.perform(ctx, u, a)
+	}
+	next := func(ctx context.Context) error { return r.perform(ctx, u, a) }
 	for i := len(chain) - 1; i >= 0; i-- {
 		mw, inner := chain[i], next
 		next = func(ctx context.Context) error {
@@ -229,41 +256,9 @@ func (r *run) conclude() {
 	}
 }
 
-// readStates fills states: what the entry says, pending for what it does not.
-func (r *run) readStates() error {
-	r.states = make([]unitState, len(r.units))
-	var stored map[string]unitState
-	if len(r.entry.Callbacks) > 0 {
-		if err := json.Unmarshal(r.entry.Callbacks, &stored); err != nil {
-			return fmt.Errorf("column callbacks: %w", err)
-		}
-	}
-	for i, u := range r.units {
-		r.states[i] = stored[u.name]
-		switch r.states[i].State {
-		case unitDone, unitDiscarded, unitDead:
-		default:
-			r.states[i].State = unitPending
-		}
-	}
-	return nil
-}
-
-func (r *run) writeStates() json.RawMessage {
-	stored := make(map[string]*unitState, len(r.units))
-	for i, u := range r.units {
-		stored[u.name] = &r.states[i]
-	}
-	data, err := json.Marshal(stored)
-	if err != nil { // a time beyond year 9999 is all that could fail
-		return r.entry.Callbacks
-	}
-	return data
-}
-
 // undecodable ends a run whose entry can't be read. Its states are left as
 // they are; it is retried like any other failure, and dead in the end.
-func (r *run) undecodable(err error) Outcome {
+func (r *run) undecodable(err error) {
 	r.out.Attempts++
 	r.out.ErrorClass, r.out.ErrorMessage = errorClass(err), errorText(err)
 	r.out.Callbacks = r.entry.Callbacks
@@ -275,5 +270,4 @@ func (r *run) undecodable(err error) Outcome {
 		r.out.RetryAt = result.RetryAt
 	}
 	r.out.Results = append(r.out.Results, result)
-	return r.out
 }

@@ -74,7 +74,8 @@ func TestStrictOrder(t *testing.T) {
 func TestStrictOrderWaits(t *testing.T) {
 	waits := map[testdb.Dialect]string{
 		testdb.Postgres: "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1633907567 AND NOT granted",
-		testdb.MySQL:    "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT' AND trx_query LIKE '%key_locks%'",
+		// Not innodb_trx: it shows what was a while ago for as long as somebody looks again and again.
+		testdb.MySQL: "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id() AND time_ms > 200 AND info LIKE '%key_locks%'",
 	}
 	for d, waiting := range waits {
 		t.Run(d.String(), func(t *testing.T) {

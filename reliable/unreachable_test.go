@@ -1,6 +1,7 @@
 package reliable_test
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"testing"
@@ -40,7 +41,7 @@ func TestUnreadModel(t *testing.T) {
 			if err := db.Callback().Query().Before("gorm:query").Register("test:fail", fail); err != nil {
 				t.Fatal(err)
 			}
-			out := plugin.NewBatch(db, list, 1, time.Now()).Process(t.Context(), list[0])
+			out := process(t.Context(), plugin.NewBatch(db, list, 1, time.Now()), list[0])
 			if out.State != reliable.StateRetry || out.Attempts != tt.burnt {
 				t.Errorf("the entry is to %s with %d attempts, want retry with %d", out.State, out.Attempts, tt.burnt)
 			}
@@ -52,4 +53,10 @@ func TestUnreadModel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// process runs what e owes.
+func process(ctx context.Context, batch *reliable.Batch, e *reliable.OutboxEntry) (out reliable.Outcome) {
+	batch.Process(ctx, e, func(o reliable.Outcome) { out = o })
+	return out
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
@@ -22,6 +23,7 @@ type shift struct {
 	work     context.Context //nolint:containedctx // of callbacks; cancelled when the drain takes too long
 	cancel   context.CancelCauseFunc
 	queue    *queue
+	reading  sync.WaitGroup // of models, ahead of their callbacks
 	finisher *finisher
 }
 
@@ -48,26 +50,46 @@ func (s *shift) run(ctx context.Context) (released int, err error) {
 	})
 	defer drained()
 	for range s.Threads {
-		go s.execute()
+		go (&executor{shift: s}).run()
 	}
 	s.claim(ctx)
 	return s.drain() //nolint:contextcheck // ctx is done by now
 }
 
-// execute runs entries until the queue is closed.
-func (s *shift) execute() {
+// executor runs entries, one at a time.
+type executor struct {
+	shift *shift
+	batch *batch    // whose entry it runs
+	begun time.Time // when that began
+}
+
+// run runs entries until the queue is closed. A callback that calls
+// runtime.Goexit ends the goroutine: another takes its place.
+func (x *executor) run() {
+	ended := false
+	defer func() {
+		if !ended {
+			go x.run()
+		}
+	}()
+	report := x.report
 	for {
-		b, e := s.queue.take()
+		b, e := x.shift.queue.take()
 		if b == nil {
+			ended = true
 			return
 		}
-		begun := time.Now()
+		x.batch, x.begun = b, time.Now()
 		failpoint.Hit("callback.before")
-		outcome := b.run.Process(b.work, e)
-		failpoint.Hit("callback.after")
-		s.queue.done(b, time.Since(begun))
-		s.finisher.add(b, outcome)
+		b.run.Process(b.work, e, report)
 	}
+}
+
+// report hands over what the entry came to.
+func (x *executor) report(outcome reliable.Outcome) {
+	failpoint.Hit("callback.after")
+	x.shift.queue.done(x.batch, time.Since(x.begun))
+	x.shift.finisher.add(x.batch, outcome)
 }
 
 // claim feeds the executors until ctx is done.
@@ -118,6 +140,7 @@ func (s *shift) begin(claim processors.Claim) {
 		case <-s.finisher.done:
 		}
 	}()
+	s.reading.Go(func() { b.run.Prepare(b.work) })
 	s.queue.put(b)
 }
 
@@ -136,6 +159,8 @@ func (s *shift) drain() (released int, err error) {
 			err = fmt.Errorf("worker: %d callbacks ignore that their context is cancelled; end the process", s.queue.busy())
 		}
 	}
+	s.cancel(reliable.ErrShutdown) // nobody needs what is still read
+	s.reading.Wait()
 	s.finisher.end()
 	for _, b := range rest {
 		if s.finisher.isLost(b) || s.queue.runs(b) {

@@ -49,3 +49,16 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkDecodeHead(b *testing.B) {
+	data, err := codec.Encode(order())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := codec.DecodeHead(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -21,6 +21,7 @@ func Decode(data []byte) (Changeset, error) {
 }
 
 // DecodeHead is Decode without the columns, which it only skips: much faster.
+// What is malformed in them, Decode tells.
 func DecodeHead(data []byte) (Changeset, error) {
 	return decode(data, false)
 }
@@ -63,7 +64,7 @@ func (d *decoder) member(name string) (err error) {
 		if d.columns {
 			err = d.changes()
 		} else {
-			err = d.skip(0)
+			err = d.skip()
 		}
 	case memberSensitive:
 		bit = 64
@@ -82,7 +83,7 @@ func (d *decoder) member(name string) (err error) {
 		bit = 32
 		d.set.OldUnknown, err = d.flag()
 	default:
-		err = d.skip(0)
+		err = d.skip()
 	}
 	if err == nil && d.seen&bit != 0 {
 		err = errors.New("named twice")

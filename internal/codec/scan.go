@@ -161,23 +161,74 @@ func (s *scanner) word() []byte {
 // maxDepth bounds how deep a value that is skipped may be nested.
 const maxDepth = 100
 
-// skip reads a value of any kind, and forgets it.
-func (s *scanner) skip(depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
-	}
-	switch s.peek() {
-	case '"':
-		_, err := s.text()
-		return err
-	case '{':
-		return s.members(func(string) error { return s.skip(depth + 1) })
-	case '[':
-		return s.elements(func() error { return s.skip(depth + 1) })
-	default:
-		if word := s.word(); !json.Valid(word) {
-			return fmt.Errorf("no value before byte %d", s.at)
+// skip passes over a value of any kind. It sees to strings, brackets and
+// literals; commas, colons and numbers may be out of place.
+func (s *scanner) skip() error {
+	var open [maxDepth]byte // the brackets that must close
+	depth := 0
+	for {
+		switch c := s.peek(); c {
+		case 0:
+			return errEnd
+		case '"':
+			if err := s.skipText(); err != nil {
+				return err
+			}
+		case '{', '[':
+			if depth == maxDepth {
+				return fmt.Errorf("nested deeper than %d", maxDepth)
+			}
+			open[depth] = c + 2 // the closing bracket of either
+			depth++
+			s.at++
+			continue
+		case '}', ']':
+			if depth == 0 || open[depth-1] != c {
+				return fmt.Errorf("unexpected %q at byte %d", c, s.at)
+			}
+			depth--
+			s.at++
+		case ',', ':':
+			if depth == 0 {
+				return fmt.Errorf("unexpected %q at byte %d", c, s.at)
+			}
+			s.at++
+			continue
+		default:
+			if !plausible(s.word()) {
+				return fmt.Errorf("no value before byte %d", s.at)
+			}
 		}
-		return nil
+		if depth == 0 {
+			return nil
+		}
 	}
+}
+
+// plausible reports whether a word is a literal or made of what numbers are.
+func plausible(word []byte) bool {
+	switch string(word) {
+	case "null", "true", "false":
+		return true
+	}
+	for _, c := range word {
+		if (c < '0' || c > '9') && c != '-' && c != '+' && c != '.' && c != 'e' && c != 'E' {
+			return false
+		}
+	}
+	return len(word) > 0
+}
+
+// skipText passes over a string.
+func (s *scanner) skipText() error {
+	for i := s.at + 1; i < len(s.data); i++ {
+		switch s.data[i] {
+		case '"':
+			s.at = i + 1
+			return nil
+		case '\\':
+			i++
+		}
+	}
+	return errEnd
 }

@@ -111,7 +111,7 @@ func (l *lab[M]) replay(t rapid.TB, entries []*reliable.OutboxEntry) []seen[M] {
 	l.seen = nil
 	batch := l.plugin.NewBatch(l.db, entries, 1, time.Now())
 	for _, e := range entries {
-		if out := batch.Process(context.Background(), e); out.State != reliable.StateDone {
+		if out := process(context.Background(), batch, e); out.State != reliable.StateDone {
 			t.Fatalf("%s %s: %s", e.EventName, e.Changeset, out.ErrorMessage)
 		}
 	}
@@ -257,4 +257,10 @@ func (l *lab[M]) exact() []cmp.Option {
 			return a == b && math.Signbit(float64(a)) == math.Signbit(float64(b)) || math.IsNaN(float64(a)) && math.IsNaN(float64(b))
 		}),
 	}
+}
+
+// process runs what e owes.
+func process(ctx context.Context, batch *reliable.Batch, e *reliable.OutboxEntry) (out reliable.Outcome) {
+	batch.Process(ctx, e, func(o reliable.Outcome) { out = o })
+	return out
 }
