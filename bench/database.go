@@ -20,6 +20,7 @@ const standard = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
 type bench struct {
 	url      string
 	settings map[string]string // of every connection, besides those that in makes
+	peak     int64             // of the memory of a worker process before a large backlog, in bytes; 0 is not measured
 }
 
 // open finds the server, and removes what runs that were killed left there.

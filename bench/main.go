@@ -22,7 +22,8 @@ import (
 
 // options are what the command line says.
 type options struct {
-	entries int
+	entries int // of what is drained
+	backlog int // of what waits behind it
 	rounds  int // 0: as many as the benchmark takes
 }
 
@@ -34,17 +35,26 @@ type benchmark struct {
 }
 
 func benchmarks() []benchmark {
-	return []benchmark{{"drain", drain}, {"write", write}, {"deadlocks", deadlocks}}
+	return []benchmark{{"drain", drain}, {"workers", workers}, {"hold", hold}, {"memory", memory}, {"write", write}, {"deadlocks", deadlocks}}
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == programName {
+		p, err := parseProgram(os.Args[2])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(2)
+		}
+		os.Exit(p.main(os.Stdin, os.Stdout))
+	}
 	var o options
 	flag.IntVar(&o.entries, "entries", 400_000, "entries of a backlog")
+	flag.IntVar(&o.backlog, "backlog", 10_000_000, "hold, memory: entries of a large backlog")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each side (default: drain 3, write 20, deadlocks 10)")
 	flag.Parse()
 	names := flag.Args()
 	if len(names) == 0 {
-		names = []string{"drain", "write"}
+		names = []string{"drain", "workers", "hold", "memory", "write"}
 	}
 	chosen, err := choose(names)
 	if err != nil || o.entries < 1 || o.rounds < 0 {

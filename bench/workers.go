@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/gorm-aftercommit/aftercommit/processors"
+)
+
+// Numbers of worker processes that share a backlog.
+const (
+	few  = 2
+	many = 16
+)
+
+// workers compares many worker processes on one backlog with few; then threads
+// within one process.
+func workers(ctx context.Context, b *bench, o options) (string, error) {
+	rounds := or(o.rounds, 3)
+	title("workers: %d entries, %d worker processes and %d, each at the defaults", o.entries, few, many)
+	if err := b.room(ctx, many*connections(1)); err != nil {
+		return "", err
+	}
+	var ratios []float64
+	for round := range rounds {
+		var rates [2]float64
+		for i, n := range []int{few, many} {
+			rate, err := b.shared(ctx, o.entries, n)
+			if err != nil {
+				return "", fmt.Errorf("%d processes: %w", n, err)
+			}
+			rates[i] = rate
+		}
+		ratios = append(ratios, rates[1]/rates[0])
+		fmt.Printf("round %d   %d processes %8.0f entries/s   %d processes %8.0f entries/s   ratio %.2f\n",
+			round+1, few, rates[0], many, rates[1], ratios[round])
+	}
+	fmt.Printf("\n%-32s %s\n", "one process", costColumns)
+	for _, threads := range []int{1, 2, 4, 8, 16} {
+		c := contender{name: fmt.Sprintf("Threads %d", threads), drain: func(ctx context.Context) (cost, error) {
+			return b.ours(ctx, o.entries, ours{threads: threads, completion: processors.Archive})
+		}}
+		if err := c.run(ctx); err != nil {
+			return "", err
+		}
+	}
+	m, lo, hi := median(ratios)
+	return fmt.Sprintf("workers%d_over_%d=%.2f (from %.2f to %.2f)", many, few, m, lo, hi), nil
+}
+
+// shared returns the rate at which n worker processes drain a backlog.
+func (b *bench) shared(ctx context.Context, entries, n int) (rate float64, err error) {
+	err = b.in(ctx, func(p place) error {
+		if err := p.prepare(ctx, entries, entries); err != nil {
+			return err
+		}
+		c, err := p.drainedBy(ctx, n, program{Work: nothing, Completion: processors.Archive}, span{0, entries})
+		rate = float64(entries) / c.took.Seconds()
+		return errors.Join(err, p.archived(ctx, processors.Archive, entries))
+	})
+	return rate, err
+}
+
+// prepare seeds a schema for worker processes.
+func (p place) prepare(ctx context.Context, entries, orders int) error {
+	db, closed, err := openOurs(p.url, nothing.registry(func(uint) {}))
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.seed(ctx, db, entries, orders), closed(), p.settled(ctx))
+}
+
+// room checks that the server has that many connections to give. Others may
+// leave within a minute.
+func (b *bench) room(ctx context.Context, n int) error {
+	conn, err := pgx.Connect(ctx, b.url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for deadline := time.Now().Add(time.Minute); ; {
+		var most, used int
+		err := conn.QueryRow(ctx, `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')`).Scan(&most, &used)
+		if err != nil || most-used >= n {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the server has %d connections free, of %d: %d are needed: raise max_connections", most-used, most, n)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Second):
+		}
+	}
+}
