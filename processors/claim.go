@@ -123,8 +123,12 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 			return nil, err
 		}
 	}
+	if err := p.heed(ctx, tx); err != nil {
+		return nil, err
+	}
 	now := time.Now()
-	look := now.After(p.retryAt)
+	may := now.After(p.restraint.restTo)
+	look := may && now.After(p.retryAt)
 	turn := look && !p.wasSuspect
 	p.wasSuspect = false
 	if turn {
@@ -138,13 +142,14 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 	}
 	if len(found) < n && now.After(p.rescanAt) {
 		begun := time.Now()
+		p.weigh() // what was found is found again
 		if found, err = p.scan(ctx, tx, p.q.fresh, int64(0), n); err != nil {
 			return nil, err
 		}
 		p.rescanAt = time.Now().Add(max(rescanPause, rescanShare*time.Since(begun)))
 	}
 	retries := 0
-	if look || len(found) < n {
+	if look || may && len(found) < n {
 		again, err := p.scan(ctx, tx, p.q.retries, false, max(n-len(found), n/4, 1))
 		if err != nil {
 			return nil, err
@@ -152,7 +157,7 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 		retries = len(again)
 		found = append(found[:min(len(found), n-min(retries, n))], again...)
 	}
-	if len(found) == 0 && !turn {
+	if len(found) == 0 && may && !turn {
 		if suspects, err := p.findSuspect(ctx, tx); err != nil || len(suspects) > 0 {
 			return suspects, err
 		}
@@ -179,7 +184,8 @@ func within(found []candidate, limit int) []candidate {
 // from is the watermark, or whether suspects are wanted.
 func (p *NonOrdered) scan(ctx context.Context, tx *sql.Tx, query string, from any, n int) ([]candidate, error) {
 	suspect, _ := from.(bool)
-	rows, err := tx.QueryContext(ctx, query, from, idList(p.dialect, p.notCovered()), n)
+	begun := time.Now()
+	rows, err := tx.QueryContext(ctx, query, from, idList(p.dialect, p.leftAlone()), n)
 	if err != nil {
 		return nil, err
 	}
@@ -196,26 +202,16 @@ func (p *NonOrdered) scan(ctx context.Context, tx *sql.Tx, query string, from an
 		}
 		found = append(found, candidate{e, suspect})
 	}
-	if _, fresh := from.(int64); fresh && len(entries) > 0 {
+	_, fresh := from.(int64)
+	if !fresh {
+		p.scanned(begun)
+	}
+	if fresh && len(entries) > 0 {
 		p.mu.Lock()
 		p.watermark = max(p.watermark, entries[len(entries)-1].ID)
 		p.mu.Unlock()
 	}
-	return found, nil
-}
-
-// notCovered returns the kinds that claims leave alone.
-func (p *NonOrdered) notCovered() []int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	kinds := make([]int64, 0, len(p.orphans))
-	for kind := range p.orphans {
-		if kind != 0 {
-			kinds = append(kinds, kind)
-		}
-	}
-	slices.Sort(kinds)
-	return kinds
+	return p.admitted(found), nil
 }
 
 func (p *NonOrdered) mark() int64 {

@@ -40,6 +40,7 @@ func (c *claim) Lost() <-chan struct{} { return c.lost }
 // failure is how an outcome that is not done travels to the database.
 type failure struct {
 	ID           int64   `json:"id"`
+	Kind         *int64  `json:"kind"` // the new one
 	RetryAt      *string `json:"retry_at"`
 	Dead         bool    `json:"dead"`
 	Failed       bool    `json:"failed"`
@@ -118,6 +119,9 @@ func (p *NonOrdered) failure(o *reliable.Outcome) failure {
 	if f.Failed {
 		class, message := o.ErrorClass[:min(len(o.ErrorClass), 255)], o.ErrorMessage
 		f.ErrorClass, f.ErrorMessage = &class, &message
+	}
+	if o.Kind != 0 {
+		f.Kind = &o.Kind
 	}
 	if len(o.Callbacks) > 0 {
 		text := string(o.Callbacks)

@@ -59,6 +59,9 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 				p.trouble("register", err)
 			}
 		}
+		if err := s.inTx(ctx, p.readPauses); err != nil {
+			p.trouble("read pauses", err)
+		}
 		if err := p.rescue(ctx, s); err != nil {
 			p.trouble("rescue", err)
 		}

@@ -32,6 +32,7 @@ type queries struct {
 	suspect             string // marks what a dead worker left
 	died                string // an entry, if it is dead; see entryColumns
 	countKind           string
+	pauses              string
 }
 
 // entryColumns is what a claim reads, in the order of scanEntry.
@@ -44,7 +45,7 @@ const historyColumns = "id, kind, owed, context, resource_class, resource_id, ev
 
 func newQueries(dialect string, t reliable.Tables) queries {
 	names := strings.NewReplacer("{entries}", t.Entries(), "{claims}", t.Claims(), "{workers}", t.Workers(),
-		"{history}", t.History(), "{paused}", t.PausedKinds(), "{columns}", entryColumns, "{kept}", historyColumns)
+		"{history}", t.History(), "{pauses}", t.Pauses(), "{columns}", entryColumns, "{kept}", historyColumns)
 	var q queries
 	switch dialect {
 	case "postgres":
@@ -56,7 +57,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	}
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.died, &q.countKind,
+		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.died, &q.countKind, &q.pauses,
 	} {
 		*text = names.Replace(*text)
 	}

@@ -16,6 +16,7 @@ func mariaQueries() queries {
 	q.fresh = strings.Replace(q.fresh, "created_at", "CAST(created_at AS char)", 1)
 	q.retries = strings.Replace(q.retries, "created_at", "CAST(created_at AS char)", 1)
 	q.died = strings.Replace(q.died, "created_at", "CAST(created_at AS char)", 1)
+	q.pauses = strings.Replace(q.pauses, "paused_at", "CAST(paused_at AS char)", 1)
 	// An IN over a subquery is run for every row of the table by DELETE and
 	// UPDATE, so that these join.
 	const each = "JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j STRAIGHT_JOIN "
@@ -26,11 +27,11 @@ func mariaQueries() queries {
 		expand.Replace(crash) + " WHERE e.processed_at IS NULL"
 	q.now = "SELECT CAST(utc_timestamp(6) AS char)"
 	q.deadWorkers = "DELETE FROM {workers} WHERE beat_at < utc_timestamp(6) - INTERVAL lease_ms * 1000 MICROSECOND"
-	q.fail = `UPDATE {entries} e JOIN JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$.id', retry_at datetime(6) PATH '$.retry_at', dead boolean PATH '$.dead',
+	q.fail = `UPDATE {entries} e JOIN JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$.id', kind bigint PATH '$.kind', retry_at datetime(6) PATH '$.retry_at', dead boolean PATH '$.dead',
 			failed boolean PATH '$.failed', attempts int PATH '$.attempts', error_class varchar(255) PATH '$.error_class', error_message longtext PATH '$.error_message',
 			callbacks longtext PATH '$.callbacks')) f ON f.id = e.id
 		SET e.retry_at = f.retry_at, e.dead_at = CASE WHEN f.dead THEN utc_timestamp(6) END,
-			e.failed_at = CASE WHEN f.failed THEN utc_timestamp(6) ELSE e.failed_at END, e.attempts = f.attempts, e.suspect = false,
+			e.failed_at = CASE WHEN f.failed THEN utc_timestamp(6) ELSE e.failed_at END, e.attempts = f.attempts, e.suspect = false, e.kind = coalesce(f.kind, e.kind),
 			e.error_class = coalesce(f.error_class, e.error_class), e.error_message = coalesce(f.error_message, e.error_message),
 			e.callbacks = f.callbacks, e.updated_at = utc_timestamp(6)`
 	return q
@@ -48,10 +49,10 @@ func sqliteQueries() queries {
 	q.now = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
 	q.deadWorkers = `DELETE FROM {workers} WHERE beat_at < strftime('%Y-%m-%d %H:%M:%f', 'now', printf('-%.3f seconds', lease_ms / 1000.0))`
 	q.fail = strings.ReplaceAll(`UPDATE {entries} SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN {now} END,
-			failed_at = CASE WHEN f.failed THEN {now} ELSE failed_at END, attempts = f.attempts, suspect = false,
+			failed_at = CASE WHEN f.failed THEN {now} ELSE failed_at END, attempts = f.attempts, suspect = false, kind = coalesce(f.kind, {entries}.kind),
 			error_class = coalesce(f.error_class, {entries}.error_class), error_message = coalesce(f.error_message, {entries}.error_message),
 			callbacks = f.callbacks, updated_at = {now}
-		FROM (SELECT value ->> 'id' AS id, value ->> 'retry_at' AS retry_at, value ->> 'dead' AS dead, value ->> 'failed' AS failed, value ->> 'attempts' AS attempts,
+		FROM (SELECT value ->> 'id' AS id, value ->> 'kind' AS kind, value ->> 'retry_at' AS retry_at, value ->> 'dead' AS dead, value ->> 'failed' AS failed, value ->> 'attempts' AS attempts,
 			value ->> 'error_class' AS error_class, value ->> 'error_message' AS error_message, value ->> 'callbacks' AS callbacks FROM json_each(?)) AS f
 		WHERE {entries}.id = f.id`, "{now}", "strftime('%Y-%m-%d %H:%M:%f', 'now')")
 	return q
@@ -67,7 +68,7 @@ const crash = `dead_at = CASE WHEN crashes + ? >= ? THEN {now} END,
 // jsonQueries is what MariaDB and SQLite share.
 func jsonQueries() queries {
 	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind NOT IN {list}
-		AND kind NOT IN (SELECT kind FROM {paused}) AND id NOT IN {held} `
+		AND id NOT IN {held} `
 	return queries{
 		fresh:        `SELECT {columns} FROM {entries} WHERE id > ? AND retry_at IS NULL` + free + `ORDER BY id LIMIT ?{lock}`,
 		retries:      `SELECT {columns} FROM {entries} WHERE retry_at <= {now} AND suspect = ?` + free + `ORDER BY retry_at, id LIMIT ?{lock}`,
@@ -88,6 +89,7 @@ func jsonQueries() queries {
 		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list} AND processed_at IS NULL`,
 		died:         `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
 		countKind:    `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
+		pauses:       `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
 	}
 }
 

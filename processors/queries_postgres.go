@@ -5,16 +5,16 @@ package processors
 // that neither sorts.
 func postgresQueries() queries {
 	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind <> ALL($2::bigint[])
-		AND kind NOT IN (SELECT kind FROM {paused}) AND id NOT IN (SELECT unnest(ids) FROM {claims}) `
+		AND id NOT IN (SELECT unnest(ids) FROM {claims}) `
 	const fence = `WITH held AS (SELECT ids FROM {claims} WHERE token = $1 FOR UPDATE),
 		done AS (SELECT ARRAY(SELECT d FROM unnest($2::bigint[]) d WHERE d IN (SELECT unnest(ids) FROM held)) AS ids),
 		strike AS (UPDATE {claims} SET ids = $3::bigint[] WHERE token = $1 AND EXISTS (SELECT FROM held))`
 	const fail = `,
 		fail AS (UPDATE {entries} e SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN clock_timestamp() END,
-				failed_at = CASE WHEN f.failed THEN clock_timestamp() ELSE e.failed_at END, attempts = f.attempts, suspect = false,
+				failed_at = CASE WHEN f.failed THEN clock_timestamp() ELSE e.failed_at END, attempts = f.attempts, suspect = false, kind = coalesce(f.kind, e.kind),
 				error_class = coalesce(f.error_class, e.error_class), error_message = coalesce(f.error_message, e.error_message),
 				callbacks = f.callbacks, updated_at = clock_timestamp()
-			FROM json_to_recordset($4::json) f(id bigint, retry_at timestamptz, dead boolean, failed boolean, attempts integer,
+			FROM json_to_recordset($4::json) f(id bigint, kind bigint, retry_at timestamptz, dead boolean, failed boolean, attempts integer,
 				error_class text, error_message text, callbacks text)
 			WHERE e.id = f.id AND f.id IN (SELECT unnest(ids) FROM held))`
 	const count = ` SELECT count(*) FROM held`
@@ -51,5 +51,6 @@ func postgresQueries() queries {
 			WHERE id = ANY ($1::bigint[]) AND processed_at IS NULL`,
 		died:      `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
 		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = $1 LIMIT 100000) AS counted`,
+		pauses:    `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
 	}
 }

@@ -20,6 +20,10 @@ type Batch struct {
 	// before the first Process.
 	Finisher TxFinisher
 
+	// NoBreaker lets callbacks run however they fail. Set it before the first
+	// Process.
+	NoBreaker bool
+
 	plugin *Plugin
 	db     *gorm.DB
 	token  int64

@@ -60,6 +60,10 @@ type Callback[T any] struct {
 	// Exponential(DefaultBackoffBase, DefaultBackoffCap).
 	Backoff Backoff
 
+	// Breaker says when the callback rests because it fails too often. Nil
+	// means Config.Breaker.
+	Breaker *Breaker
+
 	// WhenGone says what to do when an update's row no longer exists.
 	WhenGone WhenGone
 
@@ -128,6 +132,7 @@ type callback struct {
 	timeout     time.Duration
 	maxAttempts int
 	backoff     Backoff
+	breaker     *Breaker
 	whenGone    WhenGone
 	runs        int  // how many of Run and RunTx are set
 	tx          bool // RunTx is
@@ -159,6 +164,7 @@ func erase[T any](c Callback[T]) *callback {
 		timeout:     c.Timeout,
 		maxAttempts: c.MaxAttempts,
 		backoff:     c.Backoff,
+		breaker:     c.Breaker,
 		whenGone:    c.WhenGone,
 		noModel:     c.NoModel,
 		runs:        runs,

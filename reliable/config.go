@@ -57,6 +57,10 @@ type Config struct {
 	// key, with AllModels. Otherwise they are errors.
 	AllowUncaptured bool
 
+	// Breaker is the setting of callbacks without one of their own, and of all
+	// record processors. Nil means the usual.
+	Breaker *Breaker
+
 	// Tables says where the outbox's tables are.
 	Tables Tables
 
@@ -119,8 +123,8 @@ func (t Tables) ParkedKeys() string { return t.name("outbox_parked_keys") }
 // that end with a transaction.
 func (t Tables) KeyLocks() string { return t.name("outbox_key_locks") }
 
-// PausedKinds has the kinds of entry that an operator paused.
-func (t Tables) PausedKinds() string { return t.name("outbox_paused_kinds") }
+// Pauses has what an operator paused.
+func (t Tables) Pauses() string { return t.name("outbox_pauses") }
 
 // Migrations has the versions that were applied.
 func (t Tables) Migrations() string { return t.name("outbox_migrations") }

@@ -148,7 +148,7 @@ func eventNames() []string {
 	var names []string
 	for _, e := range []Event{
 		&Started{}, &BatchClaimed{}, &EntryProcessed{}, &EntryFailed{}, &EntryDied{}, &EntryDiscarded{},
-		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &ErrorOccurred{}, &HeartbeatSent{},
+		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &BreakerOpened{}, &BreakerClosed{}, &WorkPaused{}, &WorkResumed{}, &ErrorOccurred{}, &HeartbeatSent{},
 		&ShuttingDown{}, &Stopped{},
 	} {
 		names = append(names, e.Name())

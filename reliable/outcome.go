@@ -37,6 +37,7 @@ type Outcome struct {
 	Interrupted  bool            // a shutdown or a lost lease cut the run short; no attempt is burnt
 	ErrorClass   string          // of the last failure; empty without one
 	ErrorMessage string          // of the last failure: valid UTF-8, no NUL, at most 8 KiB
+	Kind         int64           // the entry's new kind, of what is pending; 0 = unchanged
 	Callbacks    json.RawMessage // new state per callback; empty if nothing ever failed
 	Results      []Result        // one per callback that this run started, in order
 }

@@ -84,12 +84,13 @@ func (p *Plugin) plan(e *OutboxEntry) []*unit {
 				name = c.aliases[i]
 			}
 			u := &unit{name: name, callback: c, timeout: c.timeout, maxAttempts: c.maxAttempts, backoff: c.backoff}
+			u.gate = p.gateOf(c, e.Context, w.class(), c.name, c.breaker)
 			units = append(units, u)
 		}
 	}
 	for _, h := range r.handlers {
 		if h.context == e.Context && slices.Contains(owed, h.name) {
-			units = append(units, &unit{name: h.name, handler: h})
+			units = append(units, &unit{name: h.name, handler: h, gate: p.gateOf(h, h.context, "", h.name, nil)})
 		}
 	}
 	for _, u := range units {

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"gorm.io/gorm"
 )
@@ -29,6 +30,8 @@ type Plugin struct {
 	plans   sync.Map                // of *plan by EntryKind
 	buffers buffers
 	wakes   wakes
+	gates   sync.Map                // of *gate by *callback or *handler
+	pauses  atomic.Pointer[[]Pause] // nil without any
 }
 
 var _ gorm.Plugin = (*Plugin)(nil)
@@ -92,6 +95,9 @@ func (c Config) limits() error {
 	}
 	if c.MaxEntryBytes < 0 {
 		errs = append(errs, fmt.Errorf("Config.MaxEntryBytes is %d: want 1 or more, or 0 for %d", c.MaxEntryBytes, DefaultMaxEntryBytes))
+	}
+	if err := c.Breaker.validate(); err != nil {
+		errs = append(errs, fmt.Errorf("Config: %w", err))
 	}
 	return errors.Join(errs...)
 }

@@ -121,7 +121,11 @@ func (r recorder) causalityKey(ctx context.Context, w *watch, view *view, captur
 // event returns the event name of a kind of write, for example
 // "order_item_created".
 func (w *watch) event(op Operation) string {
-	return schema.NamingStrategy{}.ColumnName("", w.class()) + "_" + op.past()
+	return eventName(w.class(), op)
+}
+
+func eventName(class string, op Operation) string {
+	return schema.NamingStrategy{}.ColumnName("", class) + "_" + op.past()
 }
 
 // owes returns the names of what a write owes, in the order of registration.

@@ -210,6 +210,9 @@ func (m *model) mistakes() []error {
 		if c.on&^opAll != 0 {
 			wrong("callback %q: On is %d: want OpCreate, OpUpdate and OpDestroy joined with |", c.name, c.on)
 		}
+		if err := c.breaker.validate(); err != nil {
+			wrong("callback %q: %w", c.name, err)
+		}
 		for _, name := range append([]string{c.name}, c.aliases...) {
 			if name != "" && names[name] {
 				wrong("callback %q: the name or alias %q is taken", c.name, name)

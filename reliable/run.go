@@ -22,22 +22,25 @@ type unit struct {
 	timeout     time.Duration
 	maxAttempts int
 	backoff     Backoff
+	gate        *gate
 }
 
 // run is one run of one entry.
 type run struct {
-	batch  *Batch
-	entry  *OutboxEntry
-	units  []*unit
-	states []unitState  // of units, by position
-	few    [2]unitState // what states mostly needs
-	depth  int          // how many captured writes led to the entry
-	next   int          // the unit to look at next
-	exited *PanicError  // the current unit called runtime.Goexit
-	begun  time.Time    // when the current unit's attempt began
-	change *change
-	out    Outcome
-	failed bool // a unit failed in this run
+	batch   *Batch
+	entry   *OutboxEntry
+	units   []*unit
+	states  []unitState  // of units, by position
+	few     [2]unitState // what states mostly needs
+	depth   int          // how many captured writes led to the entry
+	next    int          // the unit to look at next
+	exited  *PanicError  // the current unit called runtime.Goexit
+	begun   time.Time    // when the current unit's attempt began
+	change  *change
+	out     Outcome
+	failed  bool // a unit failed in this run
+	pass    pass // of the current unit's gate
+	putsOff bool // a unit was put off in this run
 
 	committed bool // the unit's transaction is committed: it is done
 	lost      bool // the lease is lost; found out in a unit's transaction
@@ -85,11 +88,15 @@ func (r *run) work(ctx context.Context, report func(Outcome)) {
 			break
 		}
 		u := r.units[i]
+		if !r.admit(u, state) {
+			continue
+		}
 		r.begun = time.Now()
 		err := r.call(ctx, u, Attempt{Entry: r.entry, Callback: u.name, Number: state.Attempts + 1, Token: r.batch.token})
 		r.note(ctx, u, state, err)
 	}
 	returned = true
+	r.leave()
 	r.conclude()
 	report(r.out)
 }
@@ -97,6 +104,7 @@ func (r *run) work(ctx context.Context, report func(Outcome)) {
 // note records what an attempt of a unit came to.
 func (r *run) note(ctx context.Context, u *unit, state *unitState, err error) {
 	err = r.keep(err)
+	r.report(ctx, u, err)
 	result := Result{Callback: u.name, Attempt: state.Attempts + 1, Took: time.Since(r.begun)}
 
 	var snooze *snoozeError

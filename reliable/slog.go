@@ -61,6 +61,15 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 			slog.String("context", e.Context), slog.String(LogKeyModel, e.ResourceClass),
 			slog.String(LogKeyEvent, e.EventName), slog.Any("owed", e.Owed), slog.Int("entries", e.Entries),
 		}
+	case *BreakerOpened:
+		return slog.LevelWarn, append(callbackAttrs(e.Context, e.ResourceClass, e.Callback), slog.Int("trip", e.Trip), slog.Int("failed", e.Failed),
+			slog.Int("attempts", e.Attempts), slog.String(LogKeyError, errorText(e.Err)), slog.Duration("rest", e.Rest))
+	case *BreakerClosed:
+		return slog.LevelInfo, append(callbackAttrs(e.Context, e.ResourceClass, e.Callback), slog.Duration("took", e.Took))
+	case *WorkPaused:
+		return slog.LevelWarn, []slog.Attr{slog.String("paused", e.Pause.String()), slog.String("reason", e.Pause.Reason), slog.Time("since", e.Pause.At)}
+	case *WorkResumed:
+		return slog.LevelInfo, []slog.Attr{slog.String("resumed", e.Pause.String()), slog.Time("since", e.Pause.At)}
 	case *ErrorOccurred:
 		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.String("step", e.Step), slog.Any(LogKeyError, e.Err)}
 	case *HeartbeatSent:
@@ -74,6 +83,14 @@ func entryAttrs(e *OutboxEntry) []slog.Attr {
 	attrs := []slog.Attr{slog.Int64(LogKeyEntry, e.ID), slog.String(LogKeyEvent, e.EventName)}
 	if e.ResourceClass != "" {
 		attrs = append(attrs, slog.String(LogKeyModel, e.ResourceClass), slog.String(LogKeyModelID, e.ResourceID))
+	}
+	return attrs
+}
+
+func callbackAttrs(context, class, callback string) []slog.Attr {
+	attrs := []slog.Attr{slog.String("context", context), slog.String(LogKeyCallback, callback)}
+	if class != "" {
+		attrs = append(attrs, slog.String(LogKeyModel, class))
 	}
 	return attrs
 }

@@ -13,6 +13,7 @@ type unitState struct {
 	RetryAt    *time.Time `json:"retry_at,omitempty"`
 	ErrorClass string     `json:"error_class,omitempty"`
 	Error      string     `json:"error,omitempty"`
+	putOff     bool       // in this run, by a pause or a breaker
 }
 
 const (

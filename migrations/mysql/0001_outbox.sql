@@ -76,10 +76,15 @@ CREATE TABLE {{parked_keys}} (
 CREATE TABLE {{key_locks}} (slot smallint PRIMARY KEY);
 INSERT INTO {{key_locks}} (slot) SELECT seq FROM seq_0_to_1023;
 
-CREATE TABLE {{paused_kinds}} (
-    kind      bigint PRIMARY KEY,
-    paused_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
-    reason    varchar(255) NOT NULL DEFAULT ''
+-- What an operator stopped: work to which every name applies that is not empty. id is a hash of the four.
+CREATE TABLE {{pauses}} (
+    id             bigint PRIMARY KEY,
+    context        varchar(255) NOT NULL DEFAULT '',
+    resource_class varchar(255) NOT NULL DEFAULT '',
+    event_name     varchar(255) NOT NULL DEFAULT '',
+    callback       varchar(255) NOT NULL DEFAULT '',
+    reason         varchar(255) NOT NULL DEFAULT '',
+    paused_at      datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- What is done.
@@ -108,7 +113,7 @@ CREATE TABLE {{history}} (
 
 -- +goose Down
 DROP TABLE {{history}};
-DROP TABLE {{paused_kinds}};
+DROP TABLE {{pauses}};
 DROP TABLE {{key_locks}};
 DROP TABLE {{parked_keys}};
 DROP TABLE {{lanes}};

@@ -76,10 +76,15 @@ CREATE TABLE {{parked_keys}} (
     reason        text        NOT NULL DEFAULT ''
 );
 
-CREATE TABLE {{paused_kinds}} (
-    kind      bigint PRIMARY KEY,
-    paused_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    reason    text        NOT NULL DEFAULT ''
+-- What an operator stopped: work to which every name applies that is not empty. id is a hash of the four.
+CREATE TABLE {{pauses}} (
+    id             bigint PRIMARY KEY,
+    context        text NOT NULL DEFAULT '',
+    resource_class text NOT NULL DEFAULT '',
+    event_name     text NOT NULL DEFAULT '',
+    callback       text NOT NULL DEFAULT '',
+    reason         text NOT NULL DEFAULT '',
+    paused_at      timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- What is done, by day. The worker makes the partitions, a week ahead.
@@ -107,7 +112,7 @@ CREATE TABLE {{history}} (
 
 -- +goose Down
 DROP TABLE {{history}};
-DROP TABLE {{paused_kinds}};
+DROP TABLE {{pauses}};
 DROP TABLE {{parked_keys}};
 DROP TABLE {{lanes}};
 DROP TABLE {{workers}};
