@@ -20,7 +20,7 @@ func TestGoexitEndsOneAttempt(t *testing.T) {
 		var l ledger
 		r := new(reliable.Registry)
 		for _, name := range []string{"first", "second", "third", "fourth"} {
-			reliable.AfterCommit(r, reliable.Callback[Order]{Name: name, Backoff: soon, Run: func(_ context.Context, c reliable.Change[Order]) error {
+			reliable.AfterCommit(r, reliable.Callback[Order]{Name: name, Backoff: soon, Breaker: &reliable.Breaker{Off: true}, Run: func(_ context.Context, c reliable.Change[Order]) error {
 				if l.add(c, name) == 1 && name != "third" {
 					runtime.Goexit()
 				}
