@@ -75,7 +75,7 @@ func Files(dialect string, tables reliable.Tables) (fs.FS, error) {
 	names := strings.NewReplacer(
 		"{{entries}}", tables.Entries(), "{{claims}}", tables.Claims(), "{{workers}}", tables.Workers(),
 		"{{history}}", tables.History(), "{{lanes}}", tables.Lanes(), "{{parked_keys}}", tables.ParkedKeys(),
-		"{{pauses}}", tables.Pauses(), "{{key_locks}}", tables.KeyLocks(), "{{name}}", tables.Prefix+"outbox",
+		"{{pauses}}", tables.Pauses(), "{{key_locks}}", tables.KeyLocks(), "{{duties}}", tables.Duties(), "{{name}}", tables.Prefix+"outbox",
 	)
 	rendered := make(fstest.MapFS)
 	for _, entry := range entries {

@@ -38,7 +38,6 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 // keep renews the lease and takes over from dead workers until ctx is done.
 func (p *NonOrdered) keep(ctx context.Context, s *session) {
 	third := p.LeaseTTL / 3
-	hourly := time.Now().Add(time.Hour)
 	minutely := time.Now().Add(time.Minute)
 	for {
 		pause := time.NewTimer(third - third/10 + rand.N(third/5))
@@ -68,12 +67,6 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 		if now := time.Now(); now.After(minutely) {
 			minutely = now.Add(time.Minute)
 			p.countOrphans(ctx, s)
-		}
-		if now := time.Now(); now.After(hourly) {
-			hourly = now.Add(time.Hour)
-			if err := p.partitions(ctx, s); err != nil {
-				p.trouble("partitions", err)
-			}
 		}
 	}
 }

@@ -46,6 +46,9 @@ type NonOrdered struct {
 	// Completion says what becomes of done entries. Empty means [Archive].
 	Completion Completion
 
+	// Housekeeping says how the tables are tended.
+	Housekeeping Housekeeping
+
 	site    Site
 	dialect string
 	q       queries
@@ -99,7 +102,10 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	}
 	ready()
 	p.once.Do(func() { close(p.started()) })
+	tended := make(chan struct{})
+	go func() { defer close(tended); newHousekeeper(p.Housekeeping, p.site, p.Completion, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
+	<-tended
 	p.lose() // what is left: of callbacks that were left behind
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()
@@ -129,6 +135,9 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 	if p.Completion != Archive && p.Completion != Delete && p.Completion != Keep {
 		mistakes = append(mistakes, fmt.Errorf("processors: Completion is %q: want archive, delete or keep", p.Completion))
 	}
+	if err := p.Housekeeping.defaults(); err != nil {
+		mistakes = append(mistakes, err)
+	}
 	pool, err := site.DB.DB()
 	if err != nil {
 		return nil, errors.Join(append(mistakes, err)...)
@@ -146,8 +155,8 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 }
 
 // OwnSessions is how many connections NonOrdered keeps for itself: to claim, to finish,
-// and for the heartbeat.
-const OwnSessions = 3
+// for the heartbeat, and, of one worker at a time, for its housekeeping.
+const OwnSessions = 4
 
 // session returns a connection for the worker itself. JIT and parallel plans
 // cost short statements far more than they save.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
@@ -149,45 +148,4 @@ func (p *NonOrdered) countOrphans(ctx context.Context, s *session) {
 			p.trouble("count orphans", err)
 		}
 	}
-}
-
-// partitions makes the history's partitions from today to a week ahead, each
-// first as a table of its own, then attached: that does not block readers.
-func (p *NonOrdered) partitions(ctx context.Context, s *session) error {
-	if p.dialect != "postgres" || p.Completion != Archive {
-		return nil
-	}
-	history := p.site.Plugin.Tables().History()
-	return s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", history); err != nil {
-			return err
-		}
-		var now time.Time
-		if err := tx.QueryRowContext(ctx, p.q.now).Scan(&now); err != nil {
-			return err
-		}
-		today := now.UTC().Truncate(24 * time.Hour)
-		for day := range 8 {
-			from := today.AddDate(0, 0, day)
-			name := history + from.Format("_p20060102")
-			var attached bool
-			err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1))", name).Scan(&attached)
-			if err != nil || attached {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			for _, ddl := range []string{
-				fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s (LIKE %s INCLUDING DEFAULTS)", name, history),
-				fmt.Sprintf("ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", history, name,
-					from.Format("2006-01-02 15:04:05+00"), from.AddDate(0, 0, 1).Format("2006-01-02 15:04:05+00")),
-			} {
-				if _, err := tx.ExecContext(ctx, ddl); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
 }

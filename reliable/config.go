@@ -126,6 +126,9 @@ func (t Tables) KeyLocks() string { return t.name("outbox_key_locks") }
 // Pauses has what an operator paused.
 func (t Tables) Pauses() string { return t.name("outbox_pauses") }
 
+// Duties says which worker does what one at a time does for all.
+func (t Tables) Duties() string { return t.name("outbox_duties") }
+
 // Migrations has the versions that were applied.
 func (t Tables) Migrations() string { return t.name("outbox_migrations") }
 

@@ -75,6 +75,31 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 	case *HeartbeatSent:
 		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Duration("took", e.Took)}
 	default:
+		return describeHousekeeping(e)
+	}
+}
+
+func describeHousekeeping(e Event) (slog.Level, []slog.Attr) {
+	switch e := e.(type) {
+	case *HistoryPruned:
+		return slog.LevelInfo, []slog.Attr{
+			slog.String(LogKeyWorker, e.Worker), slog.String("table", e.Table), slog.Int64("rows", e.Rows),
+			slog.Int64("bytes", e.Bytes), slog.Duration("took", e.Took),
+		}
+	case *BloatFound:
+		attrs := []slog.Attr{
+			slog.String(LogKeyWorker, e.Worker), slog.String("table", e.Table), slog.Int64("dead_rows", e.DeadRows),
+			slog.Int64("live_rows", e.LiveRows), slog.Time("vacuumed", e.Vacuumed), slog.Int("holders", len(e.Holders)),
+		}
+		if len(e.Holders) > 0 {
+			h := e.Holders[0]
+			attrs = append(attrs, slog.String("holder", h.Kind), slog.Int("pid", h.PID), slog.String("holder_name", h.Name), slog.String("user", h.User),
+				slog.String("application", h.Application), slog.String("state", h.State), slog.Duration("age", h.Age))
+		}
+		return slog.LevelWarn, attrs
+	case *BloatCleared:
+		return slog.LevelInfo, []slog.Attr{slog.String(LogKeyWorker, e.Worker), slog.String("table", e.Table), slog.Int64("dead_rows", e.DeadRows)}
+	default:
 		return slog.LevelInfo, nil
 	}
 }

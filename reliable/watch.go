@@ -66,7 +66,7 @@ func textIsBytes(db *gorm.DB) bool { return db.Name() == "mysql" }
 func (p *Plugin) owns(table string) bool {
 	t := p.cfg.Tables
 	return slices.Contains([]string{
-		t.Entries(), t.Claims(), t.Workers(), t.History(), t.Lanes(), t.ParkedKeys(), t.Pauses(), t.KeyLocks(), t.Migrations(),
+		t.Entries(), t.Claims(), t.Workers(), t.History(), t.Lanes(), t.ParkedKeys(), t.Pauses(), t.KeyLocks(), t.Duties(), t.Migrations(),
 	}, table)
 }
 

@@ -8,9 +8,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/migrations"
+	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
@@ -20,7 +22,7 @@ func TestMainReportsEveryMistakeAtOnce(t *testing.T) {
 	var out bytes.Buffer
 	p := program{environ: []string{
 		"THREADS=abc", "DB_POOL=0", "RELIABLE_POLL_INTERVAL=5", "RELIABLE_PROCESSOR=orderd", "RELIABLE_COMPLETION=drop", "LOG_LEVEL=loud",
-		"RELIABLE_BATCH_SIZE=5000", "RELIABLE_BATCHSIZE=5",
+		"RELIABLE_BATCH_SIZE=5000", "RELIABLE_BATCHSIZE=5", "RELIABLE_RETENTION=3",
 	}, errors: &out}
 	if code := p.main(nil); code != ExitConfiguration {
 		t.Errorf("main() = %d, want %d", code, ExitConfiguration)
@@ -29,11 +31,21 @@ func TestMainReportsEveryMistakeAtOnce(t *testing.T) {
 		`THREADS="abc": want a whole number from 1 to 10000 (example: THREADS=8)`, `DB_POOL="0": want a whole number`,
 		`RELIABLE_POLL_INTERVAL="5": want a duration from 1ms to 1h (example: RELIABLE_POLL_INTERVAL=500ms)`,
 		`RELIABLE_PROCESSOR="orderd": want non_ordered`, `RELIABLE_COMPLETION="drop": want archive, delete, keep`, `LOG_LEVEL="loud": want debug, info, warn, error`,
+		`RELIABLE_RETENTION="3": want a duration of 1m or more, or forever (example: RELIABLE_RETENTION=72h)`,
 		`RELIABLE_BATCH_SIZE="5000": want a whole number from 1 to 1000`, `RELIABLE_BATCHSIZE is not known`,
 		`DATABASE_URL is not set (example: postgres://user:pass@host/db)`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("main() wrote\n%swant it to contain %q", out.String(), want)
+		}
+	}
+}
+
+func TestRetention(t *testing.T) {
+	for value, want := range map[string]time.Duration{"": 72 * time.Hour, "30m": 30 * time.Minute, "forever": processors.Forever} {
+		s, err := read([]string{"DATABASE_URL=sqlite://x", "RELIABLE_RETENTION=" + value})
+		if err != nil || time.Duration(s.Retention) != want {
+			t.Errorf("RELIABLE_RETENTION=%s is %s, %v, want %s", value, s.Retention, err, want)
 		}
 	}
 }

@@ -30,10 +30,36 @@ type settings struct {
 	ShutdownTimeout time.Duration `env:"RELIABLE_SHUTDOWN_TIMEOUT" envDefault:"25s" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"25s"`
 	Processor       string        `env:"RELIABLE_PROCESSOR" envDefault:"non_ordered" oneof:"non_ordered" example:"non_ordered"`
 	Completion      string        `env:"RELIABLE_COMPLETION" envDefault:"archive" oneof:"archive delete keep" example:"archive"`
+	Retention       retention     `env:"RELIABLE_RETENTION" envDefault:"72h" want:"a duration of 1m or more, or forever" example:"72h"`
 	LogLevel        string        `env:"LOG_LEVEL" envDefault:"info" oneof:"debug info warn error" example:"info"`
 	LogFormat       string        `env:"LOG_FORMAT" envDefault:"text" oneof:"text json" example:"json"`
 
 	given map[string]bool // variables that are set
+}
+
+// retention is a duration, or processors.Forever.
+type retention time.Duration
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *retention) UnmarshalText(text []byte) error {
+	if string(text) == "forever" {
+		*r = retention(processors.Forever)
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err == nil && d < time.Minute {
+		err = errors.New("less than 1m")
+	}
+	*r = retention(d)
+	return err
+}
+
+// String returns what UnmarshalText takes.
+func (r retention) String() string {
+	if time.Duration(r) == processors.Forever {
+		return "forever"
+	}
+	return time.Duration(r).String()
 }
 
 // read takes the settings from environ ("NAME=value"). It reports all mistakes
@@ -156,7 +182,10 @@ func (s *settings) apply(w *Worker) error {
 	fill(&w.CallbackTimeout, s.CallbackTimeout)
 	fill(&w.ShutdownTimeout, s.ShutdownTimeout)
 	if w.Processor == nil {
-		w.Processor = &processors.NonOrdered{LeaseTTL: s.LeaseTTL, Completion: processors.Completion(s.Completion)}
+		w.Processor = &processors.NonOrdered{
+			LeaseTTL: s.LeaseTTL, Completion: processors.Completion(s.Completion),
+			Housekeeping: processors.Housekeeping{Retention: time.Duration(s.Retention)},
+		}
 	}
 	if w.DB == nil || w.DB.Config == nil {
 		return errors.New("worker: the program returned a Worker without DB")

@@ -56,6 +56,14 @@ CREATE TABLE {{workers}} (
     beat_at    datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
+-- What one worker at a time does for all: who does it, and until when.
+CREATE TABLE {{duties}} (
+    name       varchar(255) PRIMARY KEY,
+    worker     varchar(255),
+    held_until datetime(6)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+INSERT INTO {{duties}} (name) VALUES ('housekeeping');
+
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
     owner varchar(255),
@@ -87,7 +95,7 @@ CREATE TABLE {{pauses}} (
     paused_at      datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
--- What is done.
+-- What is done, in the order of its end: finishes append, and what is old is deleted from the other side.
 CREATE TABLE {{history}} (
     id             bigint      NOT NULL,
     kind           bigint      NOT NULL,
@@ -108,7 +116,7 @@ CREATE TABLE {{history}} (
     callbacks      longtext,
     token          bigint      NOT NULL,
     processed_at   datetime(6) NOT NULL,
-    INDEX {{name}}_history_processed (processed_at)
+    PRIMARY KEY (processed_at, id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 
 -- +goose Down
@@ -117,6 +125,7 @@ DROP TABLE {{pauses}};
 DROP TABLE {{key_locks}};
 DROP TABLE {{parked_keys}};
 DROP TABLE {{lanes}};
+DROP TABLE {{duties}};
 DROP TABLE {{workers}};
 DROP TABLE {{claims}};
 DROP TABLE {{entries}};

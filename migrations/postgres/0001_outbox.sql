@@ -61,6 +61,14 @@ CREATE TABLE {{workers}} (
     beat_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
+-- What one worker at a time does for all: who does it, and until when.
+CREATE TABLE {{duties}} (
+    name       text PRIMARY KEY,
+    worker     text,
+    held_until timestamptz
+) WITH (fillfactor = 50);
+INSERT INTO {{duties}} (name) VALUES ('housekeeping');
+
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
     owner text,
@@ -115,6 +123,7 @@ DROP TABLE {{history}};
 DROP TABLE {{pauses}};
 DROP TABLE {{parked_keys}};
 DROP TABLE {{lanes}};
+DROP TABLE {{duties}};
 DROP TABLE {{workers}};
 DROP TABLE {{claims}};
 DROP TABLE {{entries}};

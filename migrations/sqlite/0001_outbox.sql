@@ -56,6 +56,14 @@ CREATE TABLE {{workers}} (
     beat_at    text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 );
 
+-- What one worker at a time does for all: who does it, and until when.
+CREATE TABLE {{duties}} (
+    name       text PRIMARY KEY,
+    worker     text,
+    held_until text
+);
+INSERT INTO {{duties}} (name) VALUES ('housekeeping');
+
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
     owner text,
@@ -111,6 +119,7 @@ DROP TABLE {{history}};
 DROP TABLE {{pauses}};
 DROP TABLE {{parked_keys}};
 DROP TABLE {{lanes}};
+DROP TABLE {{duties}};
 DROP TABLE {{workers}};
 DROP TABLE {{claims}};
 DROP TABLE {{entries}};
