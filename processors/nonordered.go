@@ -105,7 +105,6 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	tended := make(chan struct{})
 	go func() { defer close(tended); newHousekeeper(p.Housekeeping, p.site, p.Completion, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
-	<-tended
 	p.lose() // what is left: of callbacks that were left behind
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()
@@ -116,6 +115,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	if err != nil {
 		p.trouble("deregister", err)
 	}
+	<-tended
 	return nil
 }
 
