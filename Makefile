@@ -41,7 +41,7 @@ $(LINTER):
 	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
 	mv .bin/golangci-lint $@
 
-bench: ## drain a backlog beside River; write with the plugin and without it; on PostgreSQL
+bench: ## measure beside River, the raw floor, and writes without the plugin, on PostgreSQL; bench/README.md says how to read it
 	cd bench && go run .
 
 tidy: $(LINTER) ## tidy go.mod and format

@@ -10,15 +10,43 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// usage is what this process took.
+type usage struct {
+	allocs uint64
+	heap   uint64 // bytes of those allocations
+	cpu    time.Duration
+}
+
+// used returns what this process took so far.
+func used() (u usage, err error) {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return u, fmt.Errorf("getrusage: %w", err)
+	}
+	return usage{memory.Mallocs, memory.TotalAlloc, time.Duration(r.Utime.Nano() + r.Stime.Nano())}, nil
+}
+
+// since returns what was taken since before.
+func (u usage) since(before usage) usage {
+	return usage{u.allocs - before.allocs, u.heap - before.heap, u.cpu - before.cpu}
+}
+
+// per returns what each of n entries took.
+func (u usage) per(n float64) string {
+	return fmt.Sprintf("%8.1f %8.0f %8.1f", float64(u.allocs)/n, float64(u.heap)/n, float64(u.cpu.Microseconds())/n)
+}
+
+const usageColumns = "  allocs   heap B   CPU us"
+
 // cost is what a drain took.
 type cost struct {
+	usage
 	entries int
 	took    time.Duration
-	wal     int64         // bytes that the server wrote; of all its databases
-	dead    int64         // row versions that died: what VACUUM has to remove
-	allocs  uint64        // of this process
-	heap    uint64        // bytes of those allocations
-	cpu     time.Duration // of this process
+	wal     int64 // bytes that the server wrote; of all its databases
+	dead    int64 // row versions that died: what VACUUM has to remove
 }
 
 func (c cost) rate() float64 { return float64(c.entries) / c.took.Seconds() }
@@ -26,11 +54,10 @@ func (c cost) rate() float64 { return float64(c.entries) / c.took.Seconds() }
 // String returns the cost of an entry.
 func (c cost) String() string {
 	n := float64(c.entries)
-	return fmt.Sprintf("%9.0f %8.0f %8.2f %8.1f %8.0f %8.1f", c.rate(), float64(c.wal)/n, float64(c.dead)/n, float64(c.allocs)/n,
-		float64(c.heap)/n, float64(c.cpu.Microseconds())/n)
+	return fmt.Sprintf("%9.0f %8.0f %8.2f %s", c.rate(), float64(c.wal)/n, float64(c.dead)/n, c.per(n))
 }
 
-const costColumns = "entries/s    WAL B     dead   allocs   heap B   CPU us"
+const costColumns = "entries/s    WAL B     dead " + usageColumns
 
 // meter reads what a cost is made of.
 type meter struct {
@@ -75,7 +102,7 @@ func (m *meter) end(ctx context.Context, entries int, at time.Time, closed func(
 	}
 	return cost{
 		entries: entries, took: at.Sub(m.at), wal: now.wal - m.wal, dead: dead - m.dead,
-		allocs: now.allocs - m.allocs, heap: now.heap - m.heap, cpu: now.cpu - m.cpu,
+		usage: now.since(m.usage),
 	}, nil
 }
 
@@ -88,15 +115,8 @@ func (m *meter) read(ctx context.Context) (c cost, err error) {
 	if err := m.conn.QueryRow(ctx, "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint").Scan(&c.wal); err != nil {
 		return c, err
 	}
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	c.allocs, c.heap = memory.Mallocs, memory.TotalAlloc
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return c, fmt.Errorf("getrusage: %w", err)
-	}
-	c.cpu = time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-	return c, nil
+	c.usage, err = used()
+	return c, err
 }
 
 // deaths returns how many row versions of the schema's tables were replaced or

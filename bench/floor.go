@@ -52,7 +52,10 @@ func (b *bench) floor(ctx context.Context, entries int, completion processors.Co
 			return err
 		}
 		c, err = m.end(ctx, entries, at, func() error { return errors.Join(claimer.Close(ctx), finisher.Close(ctx)) })
-		return errors.Join(err, p.archived(ctx, completion, entries))
+		if err != nil {
+			return err
+		}
+		return p.archived(ctx, completion, entries)
 	})
 	return c, err
 }

@@ -1,10 +1,15 @@
 // Command bench measures side by side, by turns, in one run on one PostgreSQL:
 //
 //	drain      River, ours and the raw floor drain a backlog
+//	workers    worker processes share a backlog; threads in one process
+//	hold       a drain while another transaction holds xmin, and one before a large backlog
+//	memory     what a worker process takes before a large backlog, and with large entries
+//	latency    from the commit to the callback
 //	write      GORM writes without the plugin and with it
 //	deadlocks  transactions that deadlock: plain, with a locking SELECT before each write, and with the plugin
 //
-// Without an argument it does all but the last.
+// Without an argument it does all but the last. With -database mariadb or
+// sqlite, ours drains alone on that. README.md says how to read the results.
 package main
 
 import (
@@ -22,9 +27,11 @@ import (
 
 // options are what the command line says.
 type options struct {
-	entries int // of what is drained
-	backlog int // of what waits behind it
-	rounds  int // 0: as many as the benchmark takes
+	database string
+	entries  int // of what is drained
+	backlog  int // of what waits behind it
+	commits  int // whose latency is measured, of each kind
+	rounds   int // 0: as many as the benchmark takes
 }
 
 // benchmark measures something, prints what it sees, and returns the result
@@ -35,35 +42,49 @@ type benchmark struct {
 }
 
 func benchmarks() []benchmark {
-	return []benchmark{{"drain", drain}, {"workers", workers}, {"hold", hold}, {"memory", memory}, {"write", write}, {"deadlocks", deadlocks}}
+	return []benchmark{{"drain", drain}, {"workers", workers}, {"hold", hold}, {"memory", memory}, {"latency", latency}, {"write", write}, {"deadlocks", deadlocks}}
 }
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == programName {
-		p, err := parseProgram(os.Args[2])
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(2)
-		}
-		os.Exit(p.main(os.Stdin, os.Stdout))
+	if len(os.Args) == 2 && os.Args[1] == programName {
+		fail(runProgram(os.Stdin, os.Stdout))
+		return
 	}
-	var o options
-	flag.IntVar(&o.entries, "entries", 400_000, "entries of a backlog")
-	flag.IntVar(&o.backlog, "backlog", 10_000_000, "hold, memory: entries of a large backlog")
-	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each side (default: drain 3, write 20, deadlocks 10)")
-	flag.Parse()
-	names := flag.Args()
-	if len(names) == 0 {
-		names = []string{"drain", "workers", "hold", "memory", "write"}
-	}
-	chosen, err := choose(names)
-	if err != nil || o.entries < 1 || o.rounds < 0 {
-		fmt.Fprintln(os.Stderr, "bench: want -entries of 1 or more, -rounds of 0 or more:", err)
-		os.Exit(2)
-	}
+	o, names := parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, chosen, o); err != nil {
+	if other, ok := others()[o.database]; ok {
+		fail(other.drain(ctx, o))
+		return
+	}
+	chosen, err := choose(names)
+	fail(err)
+	fail(run(ctx, chosen, o))
+}
+
+// parse reads the command line. One that makes no sense ends the process.
+func parse() (o options, names []string) {
+	flag.StringVar(&o.database, "database", "postgres", "postgres; mariadb or sqlite, where ours drains alone")
+	flag.IntVar(&o.entries, "entries", 400_000, "entries of a backlog")
+	flag.IntVar(&o.backlog, "backlog", 10_000_000, "hold, memory: entries of a large backlog")
+	flag.IntVar(&o.commits, "commits", 300, "latency: commits of each kind")
+	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each side (default: write 20, deadlocks 10, others 3)")
+	flag.Parse()
+	_, other := others()[o.database]
+	if o.entries < 1 || o.backlog < o.entries || o.commits < 1 || o.rounds < 0 || !other && o.database != "postgres" || other && flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "bench: want -database postgres, or mariadb or sqlite without the name of a benchmark; -entries and -commits of 1 or more; "+
+			"-backlog of -entries or more; -rounds of 0 or more")
+		os.Exit(2)
+	}
+	if names = flag.Args(); len(names) == 0 {
+		names = []string{"drain", "workers", "hold", "memory", "latency", "write"}
+	}
+	return o, names
+}
+
+// fail ends the process if there is an error.
+func fail(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -75,7 +96,7 @@ func choose(names []string) (chosen []benchmark, err error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no benchmark %q", name)
+			return nil, fmt.Errorf("no benchmark %q: want drain, workers, hold, memory, latency, write or deadlocks", name)
 		}
 		chosen = append(chosen, all[i])
 	}

@@ -56,7 +56,10 @@ func (b *bench) large(ctx context.Context) (c crowd, err error) {
 			return err
 		}
 		c, err = p.drainedBy(ctx, 1, program{Threads: bodyThreads, Work: reading, Completion: processors.Archive}, span{0, documents})
-		return errors.Join(err, p.archived(ctx, processors.Archive, documents))
+		if err != nil {
+			return err
+		}
+		return p.archived(ctx, processors.Archive, documents)
 	})
 	return c, err
 }

@@ -72,7 +72,10 @@ func (b *bench) ours(ctx context.Context, entries int, o ours) (c cost, err erro
 		if want := int64(entries) * int64(entries+1) / 2; err == nil && o.work != record && runs.Load() == int64(entries) && sum.Load() != want {
 			return fmt.Errorf("the ids of the models sum to %d, want %d", sum.Load(), want)
 		}
-		return errors.Join(err, p.archived(ctx, o.completion, entries))
+		if err != nil {
+			return err
+		}
+		return p.archived(ctx, o.completion, entries)
 	})
 	return c, err
 }

@@ -33,7 +33,7 @@ func start(ctx context.Context, p program, ran func(id uint, at time.Duration)) 
 	if err != nil {
 		return nil, err
 	}
-	s := &process{cmd: exec.Command(self, programName, string(text)), ready: make(chan struct{}), ended: make(chan struct{})}
+	s := &process{cmd: exec.Command(self, programName), ready: make(chan struct{}), ended: make(chan struct{})}
 	s.cmd.Stderr = os.Stderr
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -46,6 +46,9 @@ func start(ctx context.Context, p program, ran func(id uint, at time.Duration)) 
 		return nil, err
 	}
 	go s.listen(out, ran)
+	if _, err := s.in.Write(append(text, '\n')); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
 	select {
 	case <-s.ready:
 		return s, nil

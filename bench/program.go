@@ -20,13 +20,14 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
 
-// programName is the argument that makes this binary a worker process. What
-// follows it is a program in JSON.
+// programName is the argument that makes this binary a worker process.
 const programName = "worker-process"
 
-// program is a worker process. It connects and says "ready", begins to work on
-// the first line of its standard input, drains at its end, and says what it
-// took; so it ends with the process that started it, however that ends.
+// program is a worker process. It gets this in JSON as the first line of its
+// standard input (not on the command line, which all may read), connects and
+// says "ready", begins to work on the second line, drains at the end of the
+// input, and says what it took. So it ends with the process that started it,
+// however that ends.
 type program struct {
 	URL        string
 	Threads    int
@@ -35,17 +36,22 @@ type program struct {
 	Report     bool // say of each run for which row it was, and when it began
 }
 
-// main runs the process and returns its exit code.
-func (p program) main(in io.Reader, out io.Writer) int {
+// runProgram is the main function of a worker process.
+func runProgram(in io.Reader, out io.Writer) error {
 	signal.Ignore(os.Interrupt) // that of the terminal goes to the whole group
-	if err := p.run(in, out); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: worker process:", err)
-		return 1
+	commands := bufio.NewReader(in)
+	text, err := commands.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("what to do: %w", err)
 	}
-	return 0
+	var p program
+	if err := json.Unmarshal(text, &p); err != nil {
+		return fmt.Errorf("what to do: %w", err)
+	}
+	return p.run(commands, out)
 }
 
-func (p program) run(in io.Reader, out io.Writer) error {
+func (p program) run(commands *bufio.Reader, out io.Writer) error {
 	var mu sync.Mutex
 	say := func(format string, args ...any) {
 		mu.Lock()
@@ -71,7 +77,6 @@ func (p program) run(in io.Reader, out io.Writer) error {
 	pool.SetMaxOpenConns(connections(p.Threads))
 	pool.SetMaxIdleConns(connections(p.Threads))
 	say("ready")
-	commands := bufio.NewReader(in)
 	if _, err := commands.ReadString('\n'); err != nil {
 		return nil //nolint:nilerr // it was not needed
 	}
@@ -114,9 +119,4 @@ func peakMemory() (int64, error) {
 		}
 	}
 	return 0, errors.New("peak memory: /proc/self/status has no VmHWM")
-}
-
-// parseProgram reads a program from the command line.
-func parseProgram(text string) (p program, err error) {
-	return p, json.Unmarshal([]byte(text), &p)
 }

@@ -60,7 +60,10 @@ func (b *bench) shared(ctx context.Context, entries, n int) (rate float64, err e
 		}
 		c, err := p.drainedBy(ctx, n, program{Work: nothing, Completion: processors.Archive}, span{0, entries})
 		rate = float64(entries) / c.took.Seconds()
-		return errors.Join(err, p.archived(ctx, processors.Archive, entries))
+		if err != nil {
+			return err
+		}
+		return p.archived(ctx, processors.Archive, entries)
 	})
 	return rate, err
 }
