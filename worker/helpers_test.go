@@ -45,8 +45,13 @@ func (l *ledger) of(key string) int {
 // open connects to a database with the plugin and all tables.
 func open(t *testing.T, url testdb.DB, r *reliable.Registry) *gorm.DB {
 	t.Helper()
+	return openWith(t, url, reliable.Config{Registry: r})
+}
+
+func openWith(t *testing.T, url testdb.DB, config reliable.Config) *gorm.DB {
+	t.Helper()
 	db := url.Open(t)
-	if err := errors.Join(db.AutoMigrate(&Order{}), db.Use(reliable.New(reliable.Config{Registry: r})), migrations.Up(t.Context(), db)); err != nil {
+	if err := errors.Join(db.AutoMigrate(&Order{}), db.Use(reliable.New(config)), migrations.Up(t.Context(), db)); err != nil {
 		t.Fatal(err)
 	}
 	return db

@@ -31,6 +31,7 @@ type settings struct {
 	Processor       string        `env:"RELIABLE_PROCESSOR" envDefault:"non_ordered" oneof:"non_ordered" example:"non_ordered"`
 	Completion      string        `env:"RELIABLE_COMPLETION" envDefault:"archive" oneof:"archive delete keep" example:"archive"`
 	Retention       retention     `env:"RELIABLE_RETENTION" envDefault:"72h" want:"a duration of 1m or more, or forever" example:"72h"`
+	Breaker         string        `env:"RELIABLE_BREAKER" envDefault:"on" oneof:"on off" example:"off"`
 	LogLevel        string        `env:"LOG_LEVEL" envDefault:"info" oneof:"debug info warn error" example:"info"`
 	LogFormat       string        `env:"LOG_FORMAT" envDefault:"text" oneof:"text json" example:"json"`
 
@@ -181,6 +182,7 @@ func (s *settings) apply(w *Worker) error {
 	fill(&w.IdleMultiplier, s.IdleMultiplier)
 	fill(&w.CallbackTimeout, s.CallbackTimeout)
 	fill(&w.ShutdownTimeout, s.ShutdownTimeout)
+	fill(&w.NoBreaker, s.Breaker == "off")
 	if w.Processor == nil {
 		w.Processor = &processors.NonOrdered{
 			LeaseTTL: s.LeaseTTL, Completion: processors.Completion(s.Completion),

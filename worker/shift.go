@@ -129,7 +129,7 @@ func (s *shift) begin(claim processors.Claim) {
 	entries := claim.Entries()
 	b := &batch{Claim: claim, entries: entries, owing: len(entries), open: len(entries), over: make(chan struct{})}
 	b.run = s.plugin.NewBatch(s.DB, entries, claim.Token(), claim.At())
-	b.run.Timeout, b.run.Finisher = s.CallbackTimeout, claim
+	b.run.Timeout, b.run.Finisher, b.run.NoBreaker = s.CallbackTimeout, claim, s.NoBreaker
 	b.work, b.cancel = context.WithCancelCause(s.work)
 	go func() {
 		defer b.cancel(nil)

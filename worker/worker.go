@@ -66,6 +66,10 @@ type Worker struct {
 	FinishGroup int
 	FinishDelay time.Duration
 
+	// NoBreaker lets callbacks run however they fail, whatever their Breaker
+	// says. What an operator paused rests all the same.
+	NoBreaker bool
+
 	plugin *reliable.Plugin
 	id     string
 }

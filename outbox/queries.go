@@ -1,0 +1,60 @@
+package outbox
+
+import (
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// pauseRow is a row of outbox_pauses without the time, which is the database's.
+type pauseRow struct {
+	ID            int64 `gorm:"primaryKey;autoIncrement:false"`
+	Context       string
+	ResourceClass string
+	EventName     string
+	Callback      string
+	Reason        string
+}
+
+// insertPause writes a pause, or the reason of one that is there: by the
+// primary key.
+func insertPause(db *gorm.DB, t reliable.Tables, p reliable.Pause) error {
+	row := pauseRow{p.ID(), p.Context, p.Model, p.Event, p.Callback, p.Reason}
+	again := clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"reason"})}
+	return db.Table(t.Pauses()).Clauses(again).Create(&row).Error
+}
+
+// deletePause deletes a pause by the primary key. It reports whether it was
+// there.
+func deletePause(db *gorm.DB, t reliable.Tables, p reliable.Pause) (bool, error) {
+	result := db.Table(t.Pauses()).Where("id = ?", p.ID()).Delete(&pauseRow{})
+	return result.RowsAffected > 0, result.Error
+}
+
+// selectPauses reads the whole table, which is small, from the database that is
+// written to: in a transaction, so that no resolver sends it to a replica.
+func selectPauses(db *gorm.DB, t reliable.Tables) ([]reliable.Pause, error) {
+	at := map[string]string{
+		"postgres": "to_char(paused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')", "mysql": "CAST(paused_at AS char)", "sqlite": "paused_at",
+	}[db.Name()]
+	var rows []struct{ Context, ResourceClass, EventName, Callback, Reason, Since string }
+	err := db.Transaction(func(tx *gorm.DB) error {
+		return tx.Table(t.Pauses()).Select("id, context, resource_class, event_name, callback, reason, " + at + " AS since").Order("paused_at, id").Scan(&rows).Error
+	})
+	if err != nil {
+		return nil, err
+	}
+	pauses := make([]reliable.Pause, len(rows))
+	for i, r := range rows {
+		since, err := time.Parse("2006-01-02 15:04:05.999999", r.Since)
+		if err != nil {
+			return nil, fmt.Errorf("column paused_at: %w", err)
+		}
+		pauses[i] = reliable.Pause{Context: r.Context, Model: r.ResourceClass, Event: r.EventName, Callback: r.Callback, Reason: r.Reason, At: since}
+	}
+	return pauses, nil
+}
