@@ -63,19 +63,18 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	p := c.processor
 	p.finishMu.Lock()
 	defer p.finishMu.Unlock()
-	var done []int64
+	done, ended := make([]int64, 0, len(outcomes)), make([]int64, 0, len(outcomes))
 	var failures []failure
-	ended := make(map[int64]bool, len(outcomes))
 	for i := range outcomes {
 		o := &outcomes[i]
-		ended[o.Entry.ID] = true
+		ended = append(ended, o.Entry.ID)
 		if o.State == reliable.StateDone {
 			done = append(done, o.Entry.ID)
 		} else {
 			failures = append(failures, p.failure(o))
 		}
 	}
-	rest := slices.DeleteFunc(slices.Clone(c.rest), func(id int64) bool { return ended[id] })
+	rest := without(c.rest, ended)
 	write := p.writeTx
 	if p.dialect == "postgres" {
 		write = p.writeOne
@@ -94,6 +93,22 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	c.rest = rest
 	c.close()
 	return nil
+}
+
+// without returns those of ids, which are in order, that are not in gone, which
+// it sorts.
+func without(ids, gone []int64) []int64 {
+	slices.Sort(gone)
+	rest := make([]int64, 0, max(len(ids)-len(gone), 0))
+	for _, id := range ids {
+		for len(gone) > 0 && gone[0] < id {
+			gone = gone[1:]
+		}
+		if len(gone) == 0 || gone[0] != id {
+			rest = append(rest, id)
+		}
+	}
+	return rest
 }
 
 // close forgets a claim of which nothing is left. Its row is emptied, not

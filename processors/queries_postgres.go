@@ -6,8 +6,9 @@ package processors
 func postgresQueries() queries {
 	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind <> ALL($2::bigint[])
 		AND id NOT IN (SELECT unnest(ids) FROM {claims}) `
+	// What is done can be written twice: it is gone, or marked, the second time. What failed may be due again by then, or
+	// another's, so that it must still stand in the claim.
 	const fence = `WITH held AS (SELECT ids FROM {claims} WHERE token = $1 FOR UPDATE),
-		done AS (SELECT ARRAY(SELECT d FROM unnest($2::bigint[]) d WHERE d IN (SELECT unnest(ids) FROM held)) AS ids),
 		strike AS (UPDATE {claims} SET ids = $3::bigint[] WHERE token = $1 AND EXISTS (SELECT FROM held))`
 	const fail = `,
 		fail AS (UPDATE {entries} e SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN clock_timestamp() END,
@@ -17,6 +18,7 @@ func postgresQueries() queries {
 			FROM json_to_recordset($4::json) f(id bigint, kind bigint, retry_at timestamptz, dead boolean, failed boolean, attempts integer,
 				error_class text, error_message text, callbacks text)
 			WHERE e.id = f.id AND f.id IN (SELECT unnest(ids) FROM held))`
+	const done = ` WHERE id = ANY ($2::bigint[]) AND EXISTS (SELECT FROM held)`
 	const count = ` SELECT count(*) FROM held`
 	return queries{
 		fresh: `SELECT {columns} FROM {entries} WHERE id > $1 AND retry_at IS NULL` + free +
@@ -31,11 +33,10 @@ func postgresQueries() queries {
 		company:  `UPDATE {claims} SET alone = false WHERE token = $1`,
 		finish:   fence,
 		fail:     fail,
-		archive: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]) RETURNING {kept}),
+		archive: `, gone AS (DELETE FROM {entries}` + done + ` RETURNING {kept}),
 			kept AS (INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, $1, clock_timestamp() FROM gone)` + count,
-		drop: `, gone AS (DELETE FROM {entries} WHERE id = ANY ((SELECT ids FROM done)::bigint[]))` + count,
-		keep: `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, updated_at = clock_timestamp()
-			WHERE id = ANY ((SELECT ids FROM done)::bigint[]))` + count,
+		drop: `, gone AS (DELETE FROM {entries}` + done + `)` + count,
+		keep: `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, updated_at = clock_timestamp()` + done + ` AND processed_at IS NULL)` + count,
 		deleteClaims: `DELETE FROM {claims} WHERE token = ANY ($1::bigint[])`,
 		abandon:      `DELETE FROM {claims} WHERE worker = $1 AND token <> ALL ($2::bigint[])`,
 		now:          `SELECT clock_timestamp()`,

@@ -48,13 +48,20 @@ func (p *Plugin) NewBatch(db *gorm.DB, entries []*OutboxEntry, token int64, at t
 // If ctx is cancelled with a cause of [ErrShutdown] or [ErrLeaseLost],
 // callbacks that fail because of it burn no attempt.
 func (b *Batch) Process(ctx context.Context, e *OutboxEntry, report func(Outcome)) {
-	r := &run{batch: b, entry: e}
-	ctx, unreadable := r.begin(ctx)
-	if unreadable {
-		report(r.out)
-		return
+	r, _ := b.plugin.runs.Get().(*run)
+	if r == nil {
+		r = new(run)
 	}
-	r.work(ctx, report)
+	r.batch, r.entry = b, e
+	if ctx, unreadable := r.begin(ctx); unreadable {
+		report(r.out)
+	} else {
+		r.work(ctx, report)
+	}
+	if len(b.plugin.cfg.Registry.middleware) == 0 { // which may keep what it was given
+		*r = run{}
+		b.plugin.runs.Put(r)
+	}
 }
 
 // now is the database's time, reckoned from the claim by this process's

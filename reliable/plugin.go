@@ -28,6 +28,7 @@ type Plugin struct {
 	watches map[reflect.Type]*watch // of registered models
 	others  sync.Map                // of *watch by *schema.Schema: what AllModels adds
 	plans   sync.Map                // of *plan by EntryKind
+	runs    sync.Pool               // of *run, to be used again
 	buffers buffers
 	wakes   wakes
 	gates   sync.Map                // of *gate by *callback or *handler

@@ -40,9 +40,10 @@ func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
 	w := b.plugin.watchOf(e.ResourceClass)
 	c := &change{schema: w.schema, watch: w, op: operationOf(e.EventName), stored: e.Changeset, db: b.db}
 	if !b.plugin.planOf(e).reads {
-		decoded := w.decode(ctx, e)
-		c.set, c.key, c.gone = decoded.set, decoded.key, !decoded.wanted(e)
-		return c, decoded.of(e)
+		var k work
+		w.read(ctx, e, &k)
+		c.set, c.key, c.gone = k.set, k.key, !k.wanted(e)
+		return c, k.of(e)
 	}
 	decoded, row, err := b.preload(w).row(ctx, b.db, e)
 	if err != nil {
@@ -168,22 +169,27 @@ func (w *watch) decode(ctx context.Context, e *OutboxEntry) *work {
 	}
 	k := new(work)
 	e.work = k
+	w.read(ctx, e, k)
+	return k
+}
+
+// read fills k from an entry's changeset.
+func (w *watch) read(ctx context.Context, e *OutboxEntry, k *work) {
 	if k.set, k.err = codec.DecodeHead(e.Changeset); k.err != nil {
 		k.err = fmt.Errorf("column changeset: %w", k.err)
-		return k
+		return
 	}
 	k.key = reflect.New(w.typ)
 	for _, field := range w.schema.PrimaryFields {
 		value, ok := k.set.Key.Get(field.DBName)
 		if !ok {
 			k.err = fmt.Errorf("column changeset: key has no %s", field.DBName)
-			return k
+			return
 		}
 		if k.err = w.setKey(ctx, k.key, field, value); k.err != nil {
-			return k
+			return
 		}
 	}
-	return k
 }
 
 // identify is decode, with the identity.

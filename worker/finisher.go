@@ -21,6 +21,7 @@ type finisher struct {
 	waiting int        // such outcomes
 	flying  int        // outcomes on their way to the database
 	closed  bool
+	spare   [][]reliable.Outcome // empty, for what comes to wait
 
 	kick chan struct{} // something to write, a full group, a whole claim, or the end
 	done chan struct{}
@@ -42,7 +43,7 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 	}
 	if len(b.waiting) == 0 {
 		f.batches = append(f.batches, b)
-		b.waiting = make([]reliable.Outcome, 0, min(b.owing, 64))
+		b.waiting = f.slice(b.owing)
 	}
 	b.waiting = append(b.waiting, o)
 	f.waiting++
@@ -53,6 +54,17 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 	for f.waiting+f.flying >= 2*f.shift.FinishGroup && !f.closed {
 		f.space.Wait()
 	}
+}
+
+// slice returns an empty slice for up to n outcomes: one that was written
+// already, or a new one.
+func (f *finisher) slice(n int) []reliable.Outcome {
+	if last := len(f.spare) - 1; last >= 0 {
+		s := f.spare[last]
+		f.spare = f.spare[:last]
+		return s
+	}
+	return make([]reliable.Outcome, 0, min(n, f.shift.FinishGroup))
 }
 
 // full reports whether what waits should not wait any longer: there is a whole
@@ -109,6 +121,11 @@ func (f *finisher) flush() (last bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.flying = 0
+	for _, s := range outcomes {
+		clear(s)
+		f.spare = append(f.spare, s[:0])
+	}
+	f.spare = f.spare[:min(len(f.spare), 4)]
 	f.space.Broadcast()
 	if f.waiting > 0 {
 		f.wake()
