@@ -1,4 +1,4 @@
-.PHONY: help demo test versions programs race chaos lint bench verify tidy fuzz
+.PHONY: help demo test versions programs race chaos mutants lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
 ROUNDS ?= 10
@@ -32,6 +32,9 @@ fuzz: ## fuzz each decoder for FUZZTIME
 
 chaos: ## kill, cut, cancel: ROUNDS times what make test does
 	go run ./internal/testdb/testservers -- go test -timeout 60m -count 1 -v ./chaos -rounds $(ROUNDS)
+
+mutants: ## put known bugs into the code, one by one: each must make its test fail
+	go run ./internal/testdb/testservers -- go test -timeout 90m -count 1 -v ./internal/mutants -run 'TestMutants$$' -mutants
 
 lint: $(LINTER) ## run the linters that .golangci.yml names
 	$(LINTER) run ./...

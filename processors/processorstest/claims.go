@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 func nothingDue(s *stage) error {
@@ -51,6 +52,38 @@ func batches(s *stage) error {
 	slices.Sort(seen)
 	if len(slices.Compact(slices.Clone(seen))) != len(seen) || len(seen) != 10 {
 		return fmt.Errorf("three claims have the entries %v, want all ten, each once", seen)
+	}
+	return mixed(s)
+}
+
+// mixed lets a worker claim entries that are due again beside younger ones that
+// are new.
+func mixed(s *stage) error {
+	p, claims, err := s.begin(long, 3)
+	if err != nil {
+		return err
+	}
+	for _, c := range claims {
+		err := c.Finish(s.t.Context(), outcomes(c.Entries(), func(o *reliable.Outcome) { o.State, o.RetryAt = reliable.StateRetry, c.At() }))
+		if err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(p.stop(), s.record(3)); err != nil {
+		return err
+	}
+	other, err := s.start(long)
+	if err != nil {
+		return err
+	}
+	claims, err = other.claimAll(6)
+	if err != nil {
+		return err
+	}
+	for _, c := range claims {
+		if got := ids(c); !slices.IsSorted(got) {
+			return fmt.Errorf("claimed %v, want them by id", got)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,116 @@
+package mutants
+
+// mutants returns all of them.
+func mutants() []Mutant { return append(engine(), capture()...) }
+
+// engine returns the bugs of claim, run and finish.
+func engine() []Mutant {
+	const suite = "processors/processorstest"
+	return []Mutant{
+		{
+			Name: "M1", Bug: "a finish without its token takes entries from whoever holds them", File: "processors/queries_postgres.go",
+			Old: "SELECT ids FROM {claims} WHERE token = $1 FOR UPDATE", New: "SELECT $2::bigint[] || $3::bigint[] || coalesce((SELECT ids FROM {claims} WHERE token = $1), '{}') AS ids",
+			Package: suite, Test: "TestNonOrdered/postgres/finish_fenced", Only: "postgres",
+		},
+		{
+			Name: "M1b", Bug: "the same, where a finish takes several statements", File: "processors/queries_json.go",
+			Old: "`SELECT ids FROM {claims} WHERE token = ?{wait}`", New: "`SELECT ids FROM {claims} WHERE token >= ? ORDER BY token DESC LIMIT 1{wait}`",
+			Package: suite, Test: "TestNonOrdered/sqlite/finish_fenced", Only: "sqlite",
+		},
+		{
+			Name: "M2", Bug: "the token is the worker's, not the claim's", File: "processors/queries_postgres.go",
+			Old: "INSERT INTO {claims} (worker, ids, lo, hi, alone)\n\t\t\tSELECT $1, ", New: "INSERT INTO {claims} (token, worker, ids, lo, hi, alone) OVERRIDING SYSTEM VALUE\n\t\t\tSELECT abs(hashtext($1::text)), $1, ",
+			Package: suite, Test: "TestNonOrdered/postgres/tokens", Only: "postgres",
+		},
+		{
+			Name: "M3", Bug: "what is done becomes durable only when its whole claim is", File: "worker/finisher.go",
+			Old: "\t\toutcomes[i], b.waiting = b.waiting, nil\n", New: "\t\tif b.owing > 0 {\n\t\t\tf.batches = append(f.batches, b)\n\t\t\tcontinue\n\t\t}\n\t\toutcomes[i], b.waiting = b.waiting, nil\n",
+			Package: "worker", Test: "TestGroupsAreDurableBeforeTheClaimEnds",
+		},
+		{
+			Name: "M3b", Bug: "executors never wait for the finisher", File: "worker/finisher.go",
+			Old: "for f.waiting+f.flying >= 2*f.shift.FinishGroup && !f.closed {", New: "for false {",
+			Package: "worker", Test: "TestExecutorsWaitForTheFinisher",
+		},
+		{
+			Name: "M4", Bug: "only failures count: an entry that kills its worker does so for ever", File: "processors/rescue.go",
+			Old: "crashes = 1", New: "crashes = 0",
+			Package: "chaos", Test: "TestPoison", Only: "sqlite",
+		},
+		{
+			Name: "M11", Bug: "a rescue takes over from workers that live", File: "processors/queries_postgres.go",
+			Old: "DELETE FROM {workers} WHERE beat_at < clock_timestamp() - lease_ms * interval '1 millisecond'", New: "DELETE FROM {workers} WHERE beat_at < clock_timestamp() - 50 * interval '1 millisecond'",
+			Package: suite, Test: "TestNonOrdered/postgres/renewal", Only: "postgres",
+		},
+		{
+			Name: "M12", Bug: "a finish has the context that the drain cancelled", File: "worker/finisher.go",
+			Old: "err := bounded(func(ctx context.Context) error { return claim.Finish(ctx, outcomes) })", New: "err := bounded(func(context.Context) error { return claim.Finish(s.work, outcomes) })",
+			Package: "worker", Test: "TestDrainFinishesUnderTheLease",
+		},
+		{
+			Name: "M16", Bug: "a worker works only when it is woken", File: "worker/shift.go",
+			Old: "pause(ctx, wake, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "pause(ctx, wake, 24*time.Hour)",
+			Package: "worker", Test: "TestPollFindsWork",
+		},
+		{
+			Name: "M17", Bug: "a heartbeat says alive, whatever the database says", File: "processors/lease.go",
+			Old: "if alive > 0 {\n\t\tp.trusted", New: "if true {\n\t\tp.trusted",
+			Package: suite, Test: "TestNonOrdered/sqlite/lost", Only: "sqlite",
+		},
+		{
+			Name: "M18", Bug: "a timeout ends the attempt while the callback still runs", File: "reliable/run.go",
+			Old: "\terr := <-done\n", New: "\tvar err error\n\tselect {\n\tcase err = <-done:\n\tcase <-bounded.Done():\n\t\terr = bounded.Err()\n\t}\n",
+			Package: "worker", Test: "TestDeafCallbackKeepsItsEntry",
+		},
+		{
+			Name: "M19", Bug: "the database's order is trusted: a claim is not sorted", File: "processors/claim.go",
+			Old: "slices.SortFunc(c.entries, func(a, b *reliable.OutboxEntry) int { return int(a.ID - b.ID) })", New: "",
+			Package: suite, Test: "TestNonOrdered/sqlite/batches", Only: "sqlite",
+		},
+		{
+			Name: "M20", Bug: "NUL in an error's text reaches the database", File: "reliable/failure.go",
+			Old: "return strings.ReplaceAll(text, \"\\x00\", \" \")", New: "return text",
+			Package: "worker", Test: "TestCommittedChangesRunTheirCallbacks", Only: "postgres",
+		},
+		{
+			Name: "M22", Bug: "a transaction of the worker's has no deadline", File: "processors/session.go",
+			Old: "ctx, cancel := context.WithTimeout(ctx, statementTimeout)", New: "ctx, cancel := context.WithCancel(ctx)",
+			Package: "worker", Test: "TestEveryCallHasADeadline",
+		},
+		{
+			Name: "M23", Bug: "a middleware that swallows the attempt passes for success", File: "reliable/run.go",
+			Old: "if err == nil && !called {", New: "if false {",
+			Package: "worker", Test: "TestMiddleware",
+		},
+		{
+			Name: "M23b", Bug: "the chain of middlewares does not run the callback", File: "reliable/run.go",
+			Old: "return inner(ctx)", New: "return nil",
+			Package: "worker", Test: "TestMiddleware",
+		},
+		{
+			Name: "M24", Bug: "the lease is not renewed while the worker drains", File: "worker/worker.go",
+			Old: "context.WithCancel(context.WithoutCancel(ctx))", New: "context.WithCancel(ctx)",
+			Package: "worker", Test: "TestDrainFinishesUnderTheLease",
+		},
+		{
+			Name: "again", Bug: "the claim's second statement does not look at the claims again", File: "processors/queries_postgres.go",
+			Old: "WHERE id NOT IN (SELECT unnest(ids) FROM {claims}) HAVING", New: "HAVING",
+			Package: suite, Test: "TestNonOrdered/postgres/held_once", Only: "postgres",
+		},
+		{
+			Name: "open", Bug: "a transaction is open while a callback runs", File: "worker/shift.go",
+			Old: "outcome := b.run.Process(b.work, e)", New: "tx := s.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\toutcome := b.run.Process(b.work, e)\n\t\ttx.Rollback()",
+			Package: "worker", Test: "TestNoTransactionWhileACallbackRuns",
+		},
+		{
+			Name: "burnt", Bug: "an interrupted run burns an attempt", File: "reliable/run.go",
+			Old: "case ctx.Err() != nil: // for a reason that is not the callback's\n", New: "case false:\n",
+			Package: "worker", Test: "TestDrainBurnsNothing", Only: "sqlite",
+		},
+		{
+			Name: "released", Bug: "what is given back becomes suspect", File: "worker/shift.go",
+			Old: "if err := bounded(b.Release); err != nil {", New: "if err := error(nil); err != nil {",
+			Package: "worker", Test: "TestDrainBurnsNothing", Only: "sqlite",
+		},
+	}
+}
