@@ -84,7 +84,7 @@ func (p *plans) explain(t *testing.T, query string, args []any) (plan string, mi
 		case testdb.SQLite:
 			plan = read(ctx, t, tx, "EXPLAIN QUERY PLAN "+query, args)
 			for line := range strings.Lines(plan) {
-				if strings.Contains(line, "SCAN outbox_entries") || strings.Contains(line, "SCAN e") {
+				if strings.Contains(line, "SCAN outbox_entries") && !strings.Contains(query, "FROM outbox_entries ORDER BY id LIMIT") || strings.Contains(line, "SCAN e") {
 					mistakes = append(mistakes, "it reads the whole table")
 				}
 				if strings.Contains(line, "TEMP B-TREE") && strings.Contains(plan, "outbox_entries") {
@@ -105,6 +105,8 @@ type node struct {
 	Loops    float64 `json:"Actual Loops"`
 	Filtered float64 `json:"Rows Removed by Filter"`
 	Rechecks float64 `json:"Rows Removed by Index Recheck"`
+	Hit      float64 `json:"Shared Hit Blocks"`
+	Read     float64 `json:"Shared Read Blocks"`
 	Plans    []node  `json:"Plans"`
 }
 

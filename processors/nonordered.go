@@ -159,13 +159,15 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 const OwnSessions = 4
 
 // session returns a connection for the worker itself. JIT and parallel plans
-// cost short statements far more than they save.
+// cost short statements far more than they save. Nor may a planner that knows
+// nothing of the table yet, or what is no longer so, read or sort all of it.
 func (p *NonOrdered) session(pool *sql.DB) session {
 	s := session{pool: pool, pin: p.dialect != "sqlite"}
 	if p.dialect == "postgres" {
 		s.setup = []string{
 			"SET default_transaction_isolation = 'read committed'", "SET jit = off", "SET max_parallel_workers_per_gather = 0", "SET statement_timeout = '10s'",
 			"SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '15s'",
+			"SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET enable_sort = off",
 		}
 	}
 	return s

@@ -88,7 +88,7 @@ func jsonQueries() queries {
 		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
 		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list} AND processed_at IS NULL`,
 		died:         `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
-		countKind:    `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = ? LIMIT 100000) AS counted`,
+		countKind:    `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = ?`,
 		pauses:       `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
 	}
 }

@@ -51,7 +51,7 @@ func postgresQueries() queries {
 			error_message = CASE WHEN crashes + $2 >= $3 THEN 'the worker died each time that this entry ran alone' ELSE error_message END
 			WHERE id = ANY ($1::bigint[]) AND processed_at IS NULL`,
 		died:      `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
-		countKind: `SELECT count(*) FROM (SELECT 1 FROM {entries} WHERE kind = $1 LIMIT 100000) AS counted`,
+		countKind: `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = $1`,
 		pauses:    `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
 	}
 }

@@ -95,7 +95,7 @@ type OrphansFound struct {
 	ResourceClass string
 	EventName     string
 	Owed          []string
-	Entries       int // how many, up to a bound
+	Entries       int // how many, among the oldest 100,000 of the table
 }
 
 // ErrorOccurred says that the worker itself had an error; it goes on.

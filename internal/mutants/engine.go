@@ -70,7 +70,7 @@ func engine() []Mutant {
 		{
 			Name: "M20", Bug: "NUL in an error's text reaches the database", File: "reliable/failure.go",
 			Old: "return strings.ReplaceAll(text, \"\\x00\", \" \")", New: "return text",
-			Package: "worker", Test: "TestCommittedChangesRunTheirCallbacks", Only: "postgres",
+			Package: "reliable", Test: "TestErrorTextIsStorable",
 		},
 		{
 			Name: "M22", Bug: "a transaction of the worker's has no deadline", File: "processors/session.go",
@@ -79,12 +79,12 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M23", Bug: "a middleware that swallows the attempt passes for success", File: "reliable/run.go",
-			Old: "if err == nil && !called {", New: "if false {",
+			Old: "if err == nil && !called {", New: "if err == nil && !called && false {",
 			Package: "worker", Test: "TestMiddleware",
 		},
 		{
 			Name: "M23b", Bug: "the chain of middlewares does not run the callback", File: "reliable/run.go",
-			Old: "return inner(ctx)", New: "return nil",
+			Old: "return inner(ctx)", New: "_ = inner\n\t\t\t\treturn nil",
 			Package: "worker", Test: "TestMiddleware",
 		},
 		{
@@ -99,7 +99,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "open", Bug: "a transaction is open while a callback runs", File: "worker/shift.go",
-			Old: "outcome := b.run.Process(b.work, e)", New: "tx := s.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\toutcome := b.run.Process(b.work, e)\n\t\ttx.Rollback()",
+			Old: "\t\tb.run.Process(b.work, e, report)\n", New: "\t\ttx := x.shift.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\tb.run.Process(b.work, e, report)\n\t\ttx.Rollback()\n",
 			Package: "worker", Test: "TestNoTransactionWhileACallbackRuns",
 		},
 		{
@@ -110,7 +110,7 @@ func engine() []Mutant {
 		{
 			Name: "released", Bug: "what is given back becomes suspect", File: "worker/shift.go",
 			Old: "if err := bounded(b.Release); err != nil {", New: "if err := error(nil); err != nil {",
-			Package: "worker", Test: "TestDrainBurnsNothing", Only: "sqlite",
+			Package: "worker", Test: "TestDrainFinishesUnderTheLease",
 		},
 	}
 }

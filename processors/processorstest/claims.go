@@ -88,9 +88,9 @@ func mixed(s *stage) error {
 	return nil
 }
 
-// heldOnce lets three workers claim at the same time, until all is held.
+// heldOnce lets many workers claim at the same time, until all is held.
 func heldOnce(s *stage) error {
-	const entries = 300
+	const entries, workers = 2000, 8
 	if err := s.record(entries); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func heldOnce(s *stage) error {
 	var mistakes []error
 	held := func() int { mu.Lock(); defer mu.Unlock(); return len(holders) }
 	var all sync.WaitGroup
-	for range 3 {
+	for range workers {
 		p, err := s.start(long)
 		if err != nil {
 			return err
