@@ -1,9 +1,6 @@
 package chaos_test
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,26 +10,6 @@ import (
 
 // orders is how many changes each test commits.
 const orders = 100
-
-// victim and producer are the paths of the programs that are killed.
-var victim, producer string
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "chaos-")
-	if err != nil {
-		panic(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	victim, producer = filepath.Join(dir, "victim"), filepath.Join(dir, "producer")
-	build := exec.Command("go", "build", "-tags", "failpoints", "-o", dir, "./victim", "./producer")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		panic(err)
-	}
-	return m.Run()
-}
 
 // A worker is killed at every point around claim, callback and finish: nothing
 // is lost, little runs again, all of it under a higher token.

@@ -9,8 +9,6 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
-
-	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // Sale is the model of producers. Op names the operation that wrote it last.
@@ -18,13 +16,7 @@ type Sale struct {
 	ID    uint
 	Op    int64 `gorm:"index"`
 	Total int
-}
-
-// Sales returns a registry that owes a callback for every change of a Sale.
-func Sales() *reliable.Registry {
-	r := new(reliable.Registry)
-	reliable.AfterCommit(r, reliable.Callback[Sale]{Name: "ship", Run: func(context.Context, reliable.Change[Sale]) error { return nil }})
-	return r
+	Card  string `reliable:"sensitive"` // Canary
 }
 
 // Producer writes sales in every way that an application does, one operation

@@ -98,7 +98,7 @@ func create(db *gorm.DB, op int64, n int) error { return db.Create(sales(op, n))
 func sales(op int64, n int) *[]Sale {
 	rows := make([]Sale, n)
 	for i := range rows {
-		rows[i] = Sale{Op: op, Total: i}
+		rows[i] = Sale{Op: op, Total: i, Card: Canary}
 	}
 	return &rows
 }

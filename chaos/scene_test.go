@@ -2,7 +2,6 @@ package chaos_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -31,7 +30,7 @@ func newScene(t *testing.T, url testdb.DB) *scene {
 	t.Helper()
 	s := &scene{url: url, ledger: filepath.Join(t.TempDir(), "ledger")}
 	s.db = s.url.Open(t)
-	registry := chaos.Callbacks(func(context.Context, reliable.Change[chaos.Order], string) error { return nil })
+	registry := chaos.Callbacks(chaos.Idle)
 	batch := make([]chaos.Order, orders)
 	if err := errors.Join(s.db.AutoMigrate(&chaos.Order{}), s.db.Use(reliable.New(reliable.Config{Registry: registry})),
 		migrations.Up(t.Context(), s.db), s.db.Create(&batch).Error); err != nil {

@@ -60,7 +60,7 @@ func newShop(t *testing.T, url testdb.DB) *shop {
 func (s *shop) open(t *testing.T, address string, opts ...gorm.Option) *gorm.DB {
 	t.Helper()
 	db := testdb.DB{Dialect: s.url.Dialect, URL: address}.Open(t, opts...)
-	if err := db.Use(reliable.New(reliable.Config{Registry: chaos.Sales()})); err != nil {
+	if err := db.Use(reliable.New(reliable.Config{Registry: chaos.Callbacks(chaos.Idle)})); err != nil {
 		t.Fatal(err)
 	}
 	return db
@@ -88,7 +88,7 @@ type tally struct{ acked, undone, committed, lost int }
 func (s *shop) check(t *testing.T) (sum tally) {
 	t.Helper()
 	if diff := s.log.Diff(t); diff != "" {
-		t.Errorf("-triggers +entries\n%s", diff)
+		t.Errorf("-triggers +entries\n%.4000s", diff)
 	}
 	operations, err := chaos.ReadJournal(s.journal)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *shop) check(t *testing.T) (sum tally) {
 		}
 	}
 	s.log.Reset(t)
-	if err := os.Remove(s.journal); err != nil {
+	if err := os.Rename(s.journal, s.journal+".checked"); err != nil {
 		t.Fatal(err)
 	}
 	return sum

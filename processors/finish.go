@@ -34,8 +34,11 @@ func (c *claim) Token() int64 { return c.token }
 // At implements [Claim].
 func (c *claim) At() time.Time { return c.at }
 
-// Lost implements [Claim].
-func (c *claim) Lost() <-chan struct{} { return c.lost }
+// Lost implements [Claim]. Whoever asks after the lease is over finds it closed.
+func (c *claim) Lost() <-chan struct{} {
+	c.processor.expired()
+	return c.lost
+}
 
 // failure is how an outcome that is not done travels to the database.
 type failure struct {

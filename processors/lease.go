@@ -29,7 +29,8 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.worker, p.trusted = id, sent.Add(p.LeaseTTL)
+	p.worker, p.lapsed = id, false
+	p.trust(sent)
 	p.mu.Unlock()
 	p.renewed(sent)
 	return nil
@@ -37,6 +38,7 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 
 // keep renews the lease and takes over from dead workers until ctx is done.
 func (p *NonOrdered) keep(ctx context.Context, s *session) {
+	defer p.deadline.Stop()
 	third := p.LeaseTTL / 3
 	minutely := time.Now().Add(time.Minute)
 	for {
@@ -53,7 +55,6 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 			p.trouble("heartbeat", err)
 		}
 		if p.expired() {
-			p.lose()
 			if err := p.register(ctx, s); err != nil {
 				p.trouble("register", err)
 			}
@@ -87,13 +88,14 @@ func (p *NonOrdered) beat(ctx context.Context, s *session) error {
 		return err
 	}
 	p.mu.Lock()
-	if alive > 0 {
-		p.trusted = sent.Add(p.LeaseTTL)
+	renewed := alive > 0 && !p.lapsed
+	if renewed {
+		p.trust(sent)
 	} else {
-		p.trusted = time.Time{} // somebody took us for dead
+		p.trusted = time.Time{} // too late, or somebody took us for dead
 	}
 	p.mu.Unlock()
-	if alive > 0 {
+	if renewed {
 		p.renewed(sent)
 	}
 	return nil
@@ -126,17 +128,41 @@ func (p *NonOrdered) sweep(ctx context.Context, s *session, more func(context.Co
 	return err
 }
 
-// expired reports whether the lease can't be trusted any more.
+// trust notes, under the mutex, that the lease lasts from sent on. If it is not
+// renewed by then, all claims are given up at that moment, whatever the
+// heartbeat waits for.
+func (p *NonOrdered) trust(sent time.Time) {
+	p.trusted = sent.Add(p.LeaseTTL)
+	if p.deadline == nil {
+		p.deadline = time.AfterFunc(time.Until(p.trusted), func() { p.expired() })
+	} else {
+		p.deadline.Reset(time.Until(p.trusted))
+	}
+}
+
+// expired reports whether the lease can't be trusted any more. Then every claim
+// is given up: it is, or will be, another worker's. A lease that was given up
+// once is not trusted again, even if a late heartbeat finds it valid: the worker
+// registers anew.
 func (p *NonOrdered) expired() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !time.Now().Before(p.trusted)
+	if !p.lapsed && time.Now().Before(p.trusted) {
+		return false
+	}
+	p.giveUp()
+	return true
 }
 
-// lose gives up every claim: they are, or will be, another worker's.
+// lose gives up every claim.
 func (p *NonOrdered) lose() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.giveUp()
+}
+
+func (p *NonOrdered) giveUp() {
+	p.lapsed = true
 	for token, c := range p.claims {
 		close(c.lost)
 		p.forget(token)

@@ -63,6 +63,8 @@ type NonOrdered struct {
 	mu        sync.Mutex
 	worker    string // id of the row in outbox_workers
 	trusted   time.Time
+	deadline  *time.Timer // fires at trusted
+	lapsed    bool        // the lease was given up
 	claims    map[int64]*claim
 	spent     []int64 // tokens of claims that are finished, for the sweep
 	watermark int64   // highest id that the fresh scan saw

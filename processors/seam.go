@@ -61,6 +61,7 @@ type Claim interface {
 	Release(ctx context.Context) error
 
 	// Lost is closed when the worker can no longer trust that it holds the
-	// claim.
+	// claim. A worker asks before it starts an entry: when the lease is over,
+	// the channel is closed by the time that Lost returns it.
 	Lost() <-chan struct{}
 }

@@ -80,6 +80,11 @@ func (x *executor) run() {
 			return
 		}
 		x.batch, x.begun = b, time.Now()
+		select {
+		case <-b.Lost(): // the process stood still, perhaps: nothing may start
+			b.cancel(reliable.ErrLeaseLost)
+		default:
+		}
 		failpoint.Hit("callback.before")
 		b.run.Process(b.work, e, report)
 	}

@@ -3,6 +3,9 @@
 // CHAOS_JOURNAL. CHAOS_SEED is where its draws start, CHAOS_OPERATION the
 // number of the operation before its first one, and CHAOS_OPERATIONS how many it
 // does if nobody kills it. With CHAOS_SINGLE=true it writes outside transactions.
+// With CHAOS_PACED=true it does an operation for each byte that it reads from
+// standard input, which it returns; it survives those that fail, and ends with
+// the input.
 package main
 
 import (
@@ -11,6 +14,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/chaos"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
@@ -41,14 +45,33 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := db.Use(reliable.New(reliable.Config{Registry: chaos.Sales()})); err != nil {
+	if err := db.Use(reliable.New(reliable.Config{Registry: chaos.Callbacks(chaos.Idle)})); err != nil {
 		return err
 	}
 	p := &chaos.Producer{DB: db, Journal: journal, Rand: rand.New(rand.NewPCG(uint64(settings[0]), 0)), Op: settings[1], Single: os.Getenv("CHAOS_SINGLE") == "true"}
+	if os.Getenv("CHAOS_PACED") == "true" {
+		paced(ctx, p)
+		return nil
+	}
 	for range settings[2] {
 		if err := p.Step(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// paced does an operation for each byte of standard input, and returns the byte.
+func paced(ctx context.Context, p *chaos.Producer) {
+	for one := make([]byte, 1); ; {
+		if _, err := os.Stdin.Read(one); err != nil {
+			return
+		}
+		if p.Step(ctx) != nil { // the journal has it
+			time.Sleep(20 * time.Millisecond) //nolint:forbidigo // the database may be away
+		}
+		if _, err := os.Stdout.Write(one); err != nil {
+			return
+		}
+	}
 }

@@ -1,21 +1,23 @@
-// Command victim is a worker that the tests of package chaos kill. It appends a
-// line to the file CHAOS_LEDGER when a callback has run:
+// Command victim is a worker that the tests of package chaos kill. It keeps the
+// ledger CHAOS_LEDGER, as process CHAOS_PROCESS or else under its pid.
 //
-//	entry id, token, callback, order id
-//
-// CHAOS_PACE is how long a callback takes. CHAOS_POISON is the id of an order
-// whose callbacks kill the process.
+// CHAOS_PACE is how long a callback takes. CHAOS_POISON names an order whose
+// callbacks misbehave, and how: "20" or "20:kill" kills the process, see
+// misdeeds for the others. CHAOS_FAIL=50 lets the first attempt of every
+// fiftieth sale's shipping fail.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"syscall"
+	"strconv"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/chaos"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
@@ -24,26 +26,66 @@ func main() {
 	os.Exit(worker.Main(open))
 }
 
+// settings is what the environment says.
+type settings struct {
+	pace, lease time.Duration
+	fail        int64
+	process     int
+	poison      poison
+}
+
+func read() (s settings, err error) {
+	s.process = os.Getpid()
+	var errs []error
+	for _, v := range []struct {
+		name string
+		set  func(text string) error
+	}{
+		{"CHAOS_PACE", func(text string) (err error) { s.pace, err = time.ParseDuration(text); return err }},
+		{"RELIABLE_LEASE_TTL", func(text string) (err error) { s.lease, err = time.ParseDuration(text); return err }},
+		{"CHAOS_FAIL", func(text string) (err error) { s.fail, err = strconv.ParseInt(text, 10, 64); return err }},
+		{"CHAOS_PROCESS", func(text string) (err error) { s.process, err = strconv.Atoi(text); return err }},
+		{"CHAOS_POISON", func(text string) (err error) { s.poison, err = parsePoison(text); return err }},
+	} {
+		if text := os.Getenv(v.name); text != "" {
+			if err := v.set(text); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", v.name, err))
+			}
+		}
+	}
+	return s, errors.Join(errs...)
+}
+
 func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
-	ledger, err := os.OpenFile(os.Getenv("CHAOS_LEDGER"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	s, err := read()
 	if err != nil {
 		return nil, err
 	}
-	pace, err := time.ParseDuration(os.Getenv("CHAOS_PACE"))
+	ledger, err := chaos.OpenLedger(os.Getenv("CHAOS_LEDGER"), s.process)
 	if err != nil {
-		return nil, fmt.Errorf("CHAOS_PACE: %w", err)
+		return nil, err
 	}
 	db, err := testdb.OpenURL(databaseURL)
 	if err != nil {
 		return nil, err
 	}
-	registry := chaos.Callbacks(func(_ context.Context, c reliable.Change[chaos.Order], callback string) error {
-		if fmt.Sprint(c.Model.ID) == os.Getenv("CHAOS_POISON") {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	monitor := new(reliable.Monitor)
+	reliable.Subscribe(monitor, func(e *reliable.HeartbeatSent) { _ = ledger.Write("beat", chaos.At(e.Sent)) }) // a lease that is not known is a short one
+	s.poison.watch(monitor)
+	registry := chaos.Callbacks(func(ctx context.Context, c chaos.Call) error {
+		if err := ledger.Write("start", c.Token, c.Entry, c.Callback, c.Attempt, c.Subject); err != nil {
+			return err
 		}
-		time.Sleep(pace) //nolint:forbidigo // the callback is no quitter: also while the worker drains
-		_, err := fmt.Fprintln(ledger, c.Entry.ID, c.Token, callback, c.Model.ID)
+		result := "failed"
+		defer func() { _ = ledger.Write("end", c.Token, c.Entry, c.Callback, c.Attempt, result) }() // a run without an end is a finding
+		err := s.run(ctx, c, db)
+		if err == nil {
+			result = "ok"
+		}
 		return err
 	})
-	return &worker.Worker{DB: db, FinishGroup: chaos.FinishGroup}, db.Use(reliable.New(reliable.Config{Registry: registry}))
+	return &worker.Worker{
+		DB: db, FinishGroup: chaos.FinishGroup,
+		Processor: &chaos.Recorder{NonOrdered: &processors.NonOrdered{LeaseTTL: s.lease}, Ledger: ledger},
+	}, db.Use(reliable.New(reliable.Config{Registry: registry, Monitor: monitor}))
 }

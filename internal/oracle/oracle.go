@@ -24,6 +24,7 @@ type Log struct {
 	pool    *sql.DB
 	dialect string // GORM's name for it
 	entries string // the outbox's table
+	history string // where workers put what is done; "" if none work
 	tables  map[string]*table
 	models  map[string]*schema.Schema // by the class that entries name
 	views   map[string]string         // tables by view
@@ -93,6 +94,9 @@ func (l *Log) View(view, table string) {
 		tab.schema = l.schemaOf(view)
 	}
 }
+
+// Worked says that workers work on the entries: what is done is in the history.
+func (l *Log) Worked() { l.history = reliable.Tables{}.History() }
 
 // Reset forgets all changes, and deletes all entries.
 func (l *Log) Reset(t testing.TB) {

@@ -109,8 +109,12 @@ func (l *Log) image(tab *table, values []any, types []*sql.ColumnType) image {
 // recorded reads the outbox, in the order of ids.
 func (l *Log) recorded(t testing.TB) []entry {
 	t.Helper()
-	rows, err := l.pool.QueryContext(t.Context(), "SELECT resource_class, resource_id, event_name, changeset FROM "+l.entries+
-		" WHERE changeset IS NOT NULL ORDER BY id")
+	columns := "SELECT resource_class, resource_id, event_name, changeset, id FROM "
+	from := columns + l.entries
+	if l.history != "" {
+		from += " UNION ALL " + columns + l.history
+	}
+	rows, err := l.pool.QueryContext(t.Context(), "SELECT * FROM ("+from+") e WHERE changeset IS NOT NULL ORDER BY id")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +123,8 @@ func (l *Log) recorded(t testing.TB) []entry {
 	for rows.Next() {
 		var e entry
 		var changeset []byte
-		if err := rows.Scan(&e.class, &e.id, &e.event, &changeset); err != nil {
+		var id int64
+		if err := rows.Scan(&e.class, &e.id, &e.event, &changeset, &id); err != nil {
 			t.Fatal(err)
 		}
 		if e.set, err = codec.Decode(changeset); err != nil {

@@ -44,6 +44,7 @@ func (l *link) requests() {
 		if commit {
 			switch l.proxy.decide() {
 			case CutBefore:
+				l.proxy.count()
 				return
 			case CutAfter:
 				l.doomed.Store(true)
@@ -63,7 +64,11 @@ func (l *link) replies() {
 	for {
 		n, err := l.server.Read(buffer)
 		if n > 0 {
-			if l.doomed.Load() || !l.pass() {
+			if l.doomed.Load() {
+				l.proxy.count()
+				return
+			}
+			if !l.pass() {
 				return
 			}
 			if _, err := l.client.Write(buffer[:n]); err != nil {

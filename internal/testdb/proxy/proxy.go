@@ -7,6 +7,7 @@ package proxy
 import (
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -32,11 +33,12 @@ type Proxy struct {
 	links    sync.WaitGroup
 
 	mu      sync.Mutex
-	open    map[*link]bool
+	open    []*link // oldest first
 	closed  bool
 	fate    func() Fate
 	latency time.Duration
 	gate    chan struct{} // closed: bytes pass
+	cuts    int           // links that the proxy has cut
 }
 
 // Start listens on a free port of loopback, in front of the server that a URL
@@ -61,7 +63,7 @@ func Listen(s testdb.Service, address string) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{listener: listener, server: u.Host, service: s, open: make(map[*link]bool), gate: make(chan struct{})}
+	p := &Proxy{listener: listener, server: u.Host, service: s, gate: make(chan struct{})}
 	close(p.gate)
 	p.links.Go(p.accept)
 	return p, nil
@@ -119,9 +121,43 @@ func (p *Proxy) Resume() {
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for l := range p.open {
+	for _, l := range p.open {
+		p.cuts++
 		l.cut()
 	}
+}
+
+// CutOne resets one of the connections; if unheard, as soon as the server
+// answers what it is asked next, before the client hears of it. draw returns
+// which one of n, oldest first. CutOne returns false if there is none.
+func (p *Proxy) CutOne(draw func(n int) int, unheard bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.open) == 0 {
+		return false
+	}
+	l := p.open[draw(len(p.open))]
+	if unheard {
+		l.doomed.Store(true)
+		return true
+	}
+	p.cuts++
+	l.cut()
+	return true
+}
+
+// Cuts returns how many connections the proxy has cut.
+func (p *Proxy) Cuts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cuts
+}
+
+// count notes that a link is cut as it was told to be.
+func (p *Proxy) count() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cuts++
 }
 
 // Close cuts all connections, and returns when nothing of the proxy is left.
@@ -157,7 +193,7 @@ func (p *Proxy) accept() {
 			ways.Wait()
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			delete(p.open, l)
+			p.open = slices.DeleteFunc(p.open, func(other *link) bool { return other == l })
 		})
 	}
 }
@@ -168,7 +204,7 @@ func (p *Proxy) add(l *link) bool {
 	if p.closed {
 		return false
 	}
-	p.open[l] = true
+	p.open = append(p.open, l)
 	return true
 }
 

@@ -77,3 +77,37 @@ func TestCutAndPause(t *testing.T) {
 		}
 	}
 }
+
+// One connection of two is cut: at once, or when the server has done what it
+// was asked.
+func TestCutOne(t *testing.T) {
+	for s, d := range map[testdb.Service]testdb.Dialect{testdb.PostgreSQL: testdb.Postgres, testdb.MariaDB: testdb.MySQL} {
+		for _, unheard := range []bool{false, true} {
+			p, far, near := through(t, s, d)
+			first := far.Begin()
+			second := far.Begin()
+			if err := errors.Join(first.Error, second.Error); err != nil {
+				t.Fatal(err)
+			}
+			if !p.CutOne(func(n int) int {
+				if n != 2 {
+					t.Errorf("%s: %d connections, want 2", s, n)
+				}
+				return 0
+			}, unheard) {
+				t.Fatalf("%s: CutOne() = false, want true", s)
+			}
+			lost := errors.Join(first.Create(&Row{}).Error, first.Commit().Error)
+			if kept := errors.Join(second.Create(&Row{}).Error, second.Commit().Error); lost == nil || kept != nil || p.Cuts() != 1 || rows(t, near) != 1 {
+				t.Errorf("%s, unheard %v: errors %v and %v, %d cuts, %d rows; want an error of the first alone, 1, 1", s, unheard, lost, kept, p.Cuts(), rows(t, near))
+			}
+			if err := far.Exec("SELECT 1").Error; err != nil {
+				t.Fatal(err)
+			}
+			p.CutOne(func(int) int { return 0 }, unheard)
+			if err := far.Session(&gorm.Session{SkipDefaultTransaction: true}).Create(&Row{}).Error; unheard && (err == nil || rows(t, near) != 2) {
+				t.Errorf("%s: an unheard INSERT: error %v, %d rows; want an error, 2", s, err, rows(t, near))
+			}
+		}
+	}
+}
