@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxClaimBytes = 16 << 20               // of payload in one claim
+	maxClaimBytes = 8 << 20                // of payload in one claim, but for one entry
 	retryPause    = 100 * time.Millisecond // between looks for retries while fresh work fills the batches
 	rescanPause   = 100 * time.Millisecond // at least, between scans from the start
 	rescanShare   = 20                     // a scan from the start may take one part in 20 of the time
@@ -126,6 +126,8 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 	if err := p.heed(ctx, tx); err != nil {
 		return nil, err
 	}
+	n = p.payload.most(n)
+	p.payload.left = maxClaimBytes
 	now := time.Now()
 	may := now.After(p.restraint.restTo)
 	look := may && now.After(p.retryAt)
@@ -140,22 +142,27 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 	if err != nil {
 		return nil, err
 	}
-	if len(found) < n && now.After(p.rescanAt) {
+	if len(found) < n && p.payload.left > 0 && now.After(p.rescanAt) {
 		begun := time.Now()
 		p.weigh() // what was found is found again
+		p.payload.left = maxClaimBytes
 		if found, err = p.scan(ctx, tx, p.q.fresh, int64(0), n); err != nil {
 			return nil, err
 		}
 		p.rescanAt = time.Now().Add(max(rescanPause, rescanShare*time.Since(begun)))
 	}
 	retries := 0
-	if look || may && len(found) < n {
+	if look || may && len(found) < n && p.payload.left > 0 {
 		again, err := p.scan(ctx, tx, p.q.retries, false, max(n-len(found), n/4, 1))
 		if err != nil {
 			return nil, err
 		}
 		retries = len(again)
-		found = append(found[:min(len(found), n-min(retries, n))], again...)
+		if keep := n - min(retries, n); keep < len(found) {
+			p.lowerMark(found[keep].entry.ID)
+			found = found[:keep]
+		}
+		found = append(found, again...)
 	}
 	if len(found) == 0 && may && !turn {
 		if suspects, err := p.findSuspect(ctx, tx); err != nil || len(suspects) > 0 {
@@ -165,19 +172,7 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 	if look && retries == 0 {
 		p.retryAt = now.Add(retryPause)
 	}
-	return within(found, maxClaimBytes), nil
-}
-
-// within cuts a batch to what is allowed of payload, but for its first entry.
-func within(found []candidate, limit int) []candidate {
-	size := 0
-	for i, c := range found {
-		size += len(c.entry.Changeset) + len(c.entry.Arguments) + len(c.entry.Headers) + len(c.entry.Callbacks)
-		if i > 0 && size > limit {
-			return found[:i]
-		}
-	}
-	return found
+	return found, nil
 }
 
 // scan runs one of the scans and leaves out what this binary does not cover.
@@ -189,7 +184,7 @@ func (p *NonOrdered) scan(ctx context.Context, tx *sql.Tx, query string, from an
 	if err != nil {
 		return nil, err
 	}
-	entries, err := readEntries(rows, n)
+	entries, err := readEntries(rows, n, &p.payload)
 	if err != nil {
 		return nil, err
 	}

@@ -76,6 +76,7 @@ type NonOrdered struct {
 
 	rescanAt   time.Time // Claim's own: when to scan from the start again,
 	retryAt    time.Time // when to look for retries again,
+	payload    payload   // how large the claim is, and the next may be,
 	wasSuspect bool      // whether the last claim was a suspect's,
 	restraint  restraint // what may not run,
 	lone       *claim    // and the claim of a suspect that runs alone

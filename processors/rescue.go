@@ -102,7 +102,7 @@ func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c *stray) error
 	if err != nil {
 		return err
 	}
-	c.died, err = readEntries(rows, 1)
+	c.died, err = readEntries(rows, 1, new(payload))
 	return err
 }
 

@@ -27,8 +27,37 @@ func readIDs(rows *sql.Rows) (map[int64]bool, error) {
 	return taken, rows.Err()
 }
 
-// readEntries reads rows of entryColumns.
-func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
+// payload keeps a claim within its memory: what is read of large entries is
+// bounded, and the next claims ask for fewer.
+type payload struct {
+	left int // bytes that may still be read for this claim
+	mean int // bytes of an entry, lately; 0 is not known
+}
+
+// most returns how many of n entries to ask for.
+func (p *payload) most(n int) int {
+	if p.mean == 0 {
+		return n
+	}
+	return min(n, max(maxClaimBytes/p.mean, 1))
+}
+
+// take counts an entry that was read. It reports whether there is room for
+// another.
+func (p *payload) take(e *reliable.OutboxEntry) bool {
+	size := len(e.Changeset) + len(e.Arguments) + len(e.Headers) + len(e.Callbacks)
+	p.left -= size
+	if size > p.mean {
+		p.mean = size // at once; downwards by and by
+	} else {
+		p.mean -= (p.mean - size) / 16
+	}
+	return p.left > 0
+}
+
+// readEntries reads rows of entryColumns, up to n and to what p allows; the
+// first in any case.
+func readEntries(rows *sql.Rows, n int, p *payload) ([]*reliable.OutboxEntry, error) {
 	defer func() { _ = rows.Close() }()
 	entries := make([]*reliable.OutboxEntry, 0, min(n, 1000))
 	var slab []reliable.OutboxEntry
@@ -69,6 +98,9 @@ func readEntries(rows *sql.Rows, n int) ([]*reliable.OutboxEntry, error) {
 		}
 		slab = append(slab, row)
 		entries = append(entries, &slab[len(slab)-1])
+		if !p.take(&row) {
+			break
+		}
 	}
 	return entries, rows.Err()
 }
