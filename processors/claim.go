@@ -59,6 +59,7 @@ func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+	failpoint.Hit("claim.begun")
 	var c *claim
 	var sent time.Time
 	err := p.claimer.inTx(context.WithoutCancel(ctx), func(ctx context.Context, tx *sql.Tx) error {

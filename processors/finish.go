@@ -82,6 +82,7 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	if p.dialect == "postgres" {
 		write = p.writeOne
 	}
+	failpoint.Hit("finish.sending")
 	err := write(ctx, c.token, done, failures, rest)
 	if err != nil && strings.Contains(err.Error(), "no partition of relation") {
 		if err := p.partitions(ctx, &p.finisher); err != nil {
@@ -228,6 +229,7 @@ func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []
 		if _, err := tx.ExecContext(ctx, p.q.fail, string(encoded)); err != nil {
 			return err
 		}
+		failpoint.Hit("finish.failed")
 	}
 	_, err = tx.ExecContext(ctx, p.q.setClaim, idList(p.dialect, rest), token)
 	return err
@@ -263,11 +265,13 @@ func (c *claim) Release(ctx context.Context) error {
 	failpoint.Hit("release.before")
 	err := p.finisher.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, []int64{c.token}))
+		failpoint.Hit("release.deleted")
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("release.committed")
 	p.lowerMark(c.rest[0])
 	c.rest = nil
 	p.mu.Lock()

@@ -82,6 +82,7 @@ func (p *NonOrdered) beat(ctx context.Context, s *session) error {
 			return err
 		}
 		alive, err = result.RowsAffected()
+		failpoint.Hit("heartbeat.written")
 		return err
 	})
 	if err != nil {

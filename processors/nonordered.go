@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
@@ -103,11 +104,13 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	if err := p.register(context.WithoutCancel(ctx), &keeper); err != nil { // broken off, it could leave a row that nobody knows
 		return fmt.Errorf("processors: register the worker: %w", err)
 	}
+	failpoint.Hit("worker.registered")
 	ready()
 	p.once.Do(func() { close(p.started()) })
 	tended := make(chan struct{})
 	go func() { defer close(tended); newHousekeeper(p.Housekeeping, p.site, p.Completion, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
+	failpoint.Hit("worker.leaving")
 	p.lose() // what is left: of callbacks that were left behind
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()

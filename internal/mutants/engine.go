@@ -59,7 +59,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M18", Bug: "a timeout ends the attempt while the callback still runs", File: "reliable/run.go",
-			Old: "\terr := <-done\n", New: "\tvar err error\n\tselect {\n\tcase err = <-done:\n\tcase <-bounded.Done():\n\t\terr = bounded.Err()\n\t}\n",
+			Old: "err = r.invoke(bounded, u, a)", New: "ended := make(chan error, 1)\n\tgo func() { ended <- r.invoke(bounded, u, a) }()\n\tselect {\n\tcase err = <-ended:\n\tcase <-bounded.Done():\n\t\terr = bounded.Err()\n\t}",
 			Package: "worker", Test: "TestDeafCallbackKeepsItsEntry",
 		},
 		{
