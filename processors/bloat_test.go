@@ -108,3 +108,43 @@ func TestUndoIsReported(t *testing.T) {
 		return false
 	})
 }
+
+// An ordinary role sees who holds dead rows, though not since when: then the
+// time counts from the first look. Nothing that it may not see is an error.
+func TestBloatForAnOrdinaryRole(t *testing.T) {
+	url := testdb.New(t, testdb.Postgres)
+	admin := url.Open(t)
+	var schema string
+	if err := admin.Raw("SELECT current_schema()").Scan(&schema).Error; err != nil {
+		t.Fatal(err)
+	}
+	role := schema + "_role"
+	if err := admin.Exec("CREATE ROLE " + role).Exec("GRANT ALL ON SCHEMA " + schema + " TO " + role).Error; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := admin.Exec("DROP OWNED BY " + role + " CASCADE").Exec("DROP ROLE " + role).Error; err != nil {
+			t.Error(err)
+		}
+	})
+	o := open(t, testdb.DB{Dialect: testdb.Postgres, URL: url.URL + "&options=-c%20role%3D" + role})
+	o.exec(t, "ALTER TABLE outbox_entries SET (autovacuum_enabled = off)")
+	holdSnapshot(t, url)
+	o.exec(t, "INSERT INTO outbox_entries (context, event_name) SELECT 'nobody', 'x' FROM "+o.numbers(2000), "DELETE FROM outbox_entries WHERE id % 2 = 0")
+	o.done(t, 24*10, 5)
+	o.run(t, "worker", &processors.NonOrdered{Housekeeping: processors.Housekeeping{Every: often, DeadRows: 500, HorizonAge: time.Millisecond}})
+	eventually(t, "it is told who holds dead rows", func() bool {
+		for _, e := range heard[*reliable.BloatFound](o) {
+			for _, h := range e.Holders {
+				if h.PID > 0 && h.User != "" && h.Application == "a long report" && h.State == "" && h.Age > 0 {
+					return true
+				}
+			}
+		}
+		return false
+	})
+	eventually(t, "the partition is gone", func() bool { return len(heard[*reliable.HistoryPruned](o)) == 1 })
+	for _, e := range heard[*reliable.ErrorOccurred](o) {
+		t.Errorf("%s: %v", e.Step, e.Err)
+	}
+}
