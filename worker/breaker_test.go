@@ -164,7 +164,9 @@ func TestBreakerOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			start(t, &worker.Worker{DB: db, PollInterval: 20 * time.Millisecond, NoBreaker: test.worker})
-			eventually(t, "all are dead", func() bool { return count(t, db, "SELECT count(*) FROM outbox_entries WHERE dead_at IS NOT NULL") == 40 })
+			eventually(t, "all are dead", func() bool {
+				return count(t, db, "SELECT count(*) FROM outbox_entries WHERE dead_at IS NOT NULL") == 40
+			})
 			if n := mail.calls.Load(); n != 120 {
 				t.Errorf("%d calls, want 120", n)
 			}
