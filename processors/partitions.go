@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/reliable"
@@ -56,7 +57,10 @@ func makePartitions(ctx context.Context, tx *sql.Tx, history string) error {
 		name := history + from.Format("_p20060102")
 		attached := false
 		for !attached {
-			err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1))", name).Scan(&attached)
+			// By name, which this statement's snapshot sees: to_regclass may have
+			// cached, in this transaction, that there is no such table.
+			err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = to_regclass($1) AND relname = $2)",
+				history, name[strings.LastIndexByte(name, '.')+1:]).Scan(&attached)
 			if err != nil {
 				return err
 			}
