@@ -1,6 +1,7 @@
 package reliable
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -20,6 +21,7 @@ type Registry struct {
 	ignored    map[reflect.Type]bool
 	order      []*model // models in the order of registration
 	handlers   []*handler
+	batches    bool // one of them takes batches
 	middleware []Middleware
 	mistakes   []error
 	classes    map[string]*model // by name and alias; filled when closed
@@ -67,7 +69,23 @@ func (r *Registry) Handle(context, name string, p RecordProcessor) {
 		if context == "" || name == "" || p == nil {
 			r.mistakes = append(r.mistakes, fmt.Errorf("Handle(%q, %q, %T): context, name and processor are all required", context, name, p))
 		}
-		r.handlers = append(r.handlers, &handler{context, name, p})
+		r.handlers = append(r.handlers, &handler{context: context, name: name, processor: p})
+	})
+}
+
+// HandleBatch is [Registry.Handle] for a processor that takes many entries at
+// once: at most most of them in one call, zero means [DefaultMaxBatch]. A
+// worker also takes no more than it makes durable at once (its FinishGroup).
+func (r *Registry) HandleBatch(context, name string, most int, p BatchProcessor) {
+	r.change(func() {
+		if context == "" || name == "" || p == nil {
+			r.mistakes = append(r.mistakes, fmt.Errorf("HandleBatch(%q, %q, %d, %T): context, name and processor are all required", context, name, most, p))
+		}
+		if most < 0 {
+			r.mistakes = append(r.mistakes, fmt.Errorf("HandleBatch(%q, %q, %d, %T): want at most 1 or more entries in a call, or 0 for %d", context, name, most, p, DefaultMaxBatch))
+		}
+		r.handlers = append(r.handlers, &handler{context: context, name: name, together: p, most: cmp.Or(most, DefaultMaxBatch)})
+		r.batches = true
 	})
 }
 

@@ -42,6 +42,7 @@ type run struct {
 	pass    pass // of the current unit's gate
 	putsOff bool // a unit was put off in this run
 
+	grouped   bool // with other entries: batch processors are left to ProcessGroup
 	committed bool // the unit's transaction is committed: it is done
 	lost      bool // the lease is lost; found out in a unit's transaction
 }
@@ -63,8 +64,9 @@ func (r *run) begin(ctx context.Context) (context.Context, bool) {
 	return ctx, err != nil
 }
 
-// work runs the units that are due, then reports the outcome. A unit that calls
-// runtime.Goexit ends the goroutine; the rest is done before it is gone.
+// work runs the units that are due, then reports the outcome; if grouped, it
+// stops at a batch processor. A unit that calls runtime.Goexit ends the
+// goroutine; the rest is done before it is gone.
 func (r *run) work(ctx context.Context, report func(Outcome)) {
 	returned := false
 	defer func() {
@@ -80,7 +82,7 @@ func (r *run) work(ctx context.Context, report func(Outcome)) {
 		i := r.next
 		r.next++
 		state := &r.states[i]
-		if state.State != unitPending || state.RetryAt != nil && state.RetryAt.After(r.batch.now()) {
+		if !state.due(r.batch.now()) {
 			continue
 		}
 		if ctx.Err() != nil || r.lost {
@@ -89,6 +91,14 @@ func (r *run) work(ctx context.Context, report func(Outcome)) {
 		}
 		u := r.units[i]
 		if !r.admit(u, state) {
+			continue
+		}
+		if u.batch() {
+			if r.grouped {
+				returned = true
+				return
+			}
+			r.batch.together(ctx, r.depth, []*member{{r, ctx}})
 			continue
 		}
 		r.begun = time.Now()
@@ -174,11 +184,15 @@ func (r *run) call(ctx context.Context, u *unit, a Attempt) (err error) {
 
 // invoke runs a unit inside the registry's middleware.
 func (r *run) invoke(ctx context.Context, u *unit, a Attempt) error {
-	chain := r.batch.plugin.cfg.Registry.middleware
-	if len(chain) == 0 {
+	if len(r.batch.plugin.cfg.Registry.middleware) == 0 {
 		return r.perform(ctx, u, a)
 	}
-	next := func(ctx context.Context) error { return r.perform(ctx, u, a) }
+	return r.batch.surround(ctx, a, func(ctx context.Context) error { return r.perform(ctx, u, a) })
+}
+
+// surround puts the registry's middleware around next.
+func (b *Batch) surround(ctx context.Context, a Attempt, next func(context.Context) error) error {
+	chain := b.plugin.cfg.Registry.middleware
 	for i := len(chain) - 1; i >= 0; i-- {
 		mw, inner := chain[i], next
 		next = func(ctx context.Context) error {

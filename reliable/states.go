@@ -16,6 +16,11 @@ type unitState struct {
 	putOff     bool       // in this run, by a pause or a breaker
 }
 
+// due reports whether the unit is to run now.
+func (s *unitState) due(now time.Time) bool {
+	return s.State == unitPending && (s.RetryAt == nil || !s.RetryAt.After(now))
+}
+
 const (
 	unitPending   = "pending"
 	unitDone      = "done"

@@ -22,13 +22,14 @@ const unreachableFor = time.Second
 func unreachable(err error) bool {
 	var network net.Error
 	var state interface{ SQLState() string }
+	var unsent interface{ SafeToRetry() bool } // of pgx: nothing was sent
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled): // the callback's time was over
 		return false
 	case errors.As(err, &state):
 		code := state.SQLState()
 		return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57P")
-	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
+	case errors.As(err, &unsent) && unsent.SafeToRetry(), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone):
 		return true
 	default: // MariaDB's driver has a plain error for a connection that broke
 		return strings.HasSuffix(err.Error(), "invalid connection")

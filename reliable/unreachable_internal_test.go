@@ -16,6 +16,12 @@ type stated string
 func (s stated) Error() string    { return "SQLSTATE " + string(s) }
 func (s stated) SQLState() string { return string(s) }
 
+// unsent is an error of a statement that never left.
+type unsent bool
+
+func (unsent) Error() string       { return "conn closed" }
+func (u unsent) SafeToRetry() bool { return bool(u) }
+
 func TestUnreachable(t *testing.T) {
 	for _, tt := range []struct {
 		err  error
@@ -25,6 +31,8 @@ func TestUnreachable(t *testing.T) {
 		{io.ErrUnexpectedEOF, true},
 		{driver.ErrBadConn, true},
 		{errors.New("invalid connection"), true},
+		{unsent(true), true},
+		{unsent(false), false},
 		{stated("08006"), true},
 		{stated("53300"), true},
 		{stated("57P03"), true},

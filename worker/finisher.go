@@ -20,6 +20,7 @@ type finisher struct {
 	batches []*batch   // with outcomes that wait
 	waiting int        // such outcomes
 	flying  int        // outcomes on their way to the database
+	running int        // entries that run beyond the first of each executor
 	closed  bool
 	spare   [][]reliable.Outcome // empty, for what comes to wait
 
@@ -38,6 +39,38 @@ func newFinisher(s *shift) *finisher {
 func (f *finisher) add(b *batch, o reliable.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.take(b, o)
+	f.await(0)
+}
+
+// addGroup is add for entries that ran together, after reserve.
+func (f *finisher) addGroup(b *batch, outcomes []reliable.Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running -= len(outcomes) - 1
+	for _, o := range outcomes {
+		f.take(b, o)
+	}
+	f.await(0)
+}
+
+// reserve waits until n entries more may run: until they and what is not
+// durable are less than two groups.
+func (f *finisher) reserve(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.await(n)
+	f.running += n
+}
+
+// await waits until there is room for n more, and for another outcome.
+func (f *finisher) await(n int) {
+	for f.waiting+f.flying+f.running+n >= 2*f.shift.FinishGroup && !f.closed {
+		f.space.Wait()
+	}
+}
+
+func (f *finisher) take(b *batch, o reliable.Outcome) {
 	if f.closed {
 		return // of a callback that was left behind
 	}
@@ -50,9 +83,6 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 	b.owing--
 	if f.waiting == 1 || f.full(b) {
 		f.wake()
-	}
-	for f.waiting+f.flying >= 2*f.shift.FinishGroup && !f.closed {
-		f.space.Wait()
 	}
 }
 

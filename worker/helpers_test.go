@@ -90,14 +90,20 @@ func count(t *testing.T, db *gorm.DB, query string) int {
 // eventually waits until ok says so, or fails the test.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	within(t, 10*time.Second, what, ok)
+}
+
+// within is eventually with another patience.
+func within(t *testing.T, patience time.Duration, what string, ok func() bool) {
+	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }

@@ -64,22 +64,23 @@ func (q *queue) put(b *batch) {
 	q.more.Broadcast()
 }
 
-// take returns the next entry to run. It waits for one; a nil batch is the end
-// for this executor.
-func (q *queue) take() (*batch, *reliable.OutboxEntry) {
+// take returns the next entry to run, with those that go into one call of a
+// BatchProcessor with it, at most most in all. It waits for one; a nil batch is
+// the end for this executor.
+func (q *queue) take(most int) (*batch, []*reliable.OutboxEntry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
 		if len(q.batches) > 0 && !q.closed {
 			b := q.batches[0]
-			e := b.entries[0]
-			if b.entries = b.entries[1:]; len(b.entries) == 0 {
+			var group []*reliable.OutboxEntry
+			if group, b.entries = b.run.Group(b.entries, most); len(b.entries) == 0 {
 				q.batches = q.batches[1:]
 			}
-			b.running++
-			q.left--
+			b.running += len(group)
+			q.left -= len(group)
 			q.signal()
-			return b, e
+			return b, group
 		}
 		if q.closed {
 			if q.alive--; q.alive == 0 {
@@ -94,15 +95,16 @@ func (q *queue) take() (*batch, *reliable.OutboxEntry) {
 	}
 }
 
-// done notes that an entry of b was run.
-func (q *queue) done(b *batch, took time.Duration) {
+// done notes that n entries of b were run, which took took in all.
+func (q *queue) done(b *batch, n int, took time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b.running--
+	b.running -= n
+	took /= time.Duration(n)
 	if q.mean == 0 {
 		q.mean = took
 	}
-	q.mean = max(q.mean+(took-q.mean)/memory, 1)
+	q.mean = max(q.mean+(took-q.mean)*time.Duration(min(n, memory))/memory, 1)
 }
 
 // drop takes out what was not started of b and returns how many entries that

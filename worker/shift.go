@@ -56,7 +56,7 @@ func (s *shift) run(ctx context.Context) (released int, err error) {
 	return s.drain() //nolint:contextcheck // ctx is done by now
 }
 
-// executor runs entries, one at a time.
+// executor runs entries, one at a time, or a group.
 type executor struct {
 	shift *shift
 	batch *batch    // whose entry it runs
@@ -74,26 +74,44 @@ func (x *executor) run() {
 	}()
 	report := x.report
 	for {
-		b, e := x.shift.queue.take()
+		b, group := x.shift.queue.take(x.shift.FinishGroup)
 		if b == nil {
 			ended = true
 			return
 		}
-		x.batch, x.begun = b, time.Now()
+		x.batch = b
 		select {
 		case <-b.Lost(): // the process stood still, perhaps: nothing may start
 			b.cancel(reliable.ErrLeaseLost)
 		default:
 		}
+		if len(group) > 1 {
+			x.runGroup(group)
+			continue
+		}
+		x.begun = time.Now()
 		failpoint.Hit("callback.before")
-		b.run.Process(b.work, e, report)
+		b.run.Process(b.work, group[0], report)
 	}
+}
+
+// runGroup runs entries that go into one call of a BatchProcessor. Those beyond
+// the first take the place of outcomes that are not durable, so that a crash
+// costs no more with batches than without.
+func (x *executor) runGroup(group []*reliable.OutboxEntry) {
+	x.shift.finisher.reserve(len(group) - 1)
+	x.begun = time.Now()
+	failpoint.Hit("callback.before")
+	outcomes := x.batch.run.ProcessGroup(x.batch.work, group)
+	failpoint.Hit("callback.after")
+	x.shift.queue.done(x.batch, len(group), time.Since(x.begun))
+	x.shift.finisher.addGroup(x.batch, outcomes)
 }
 
 // report hands over what the entry came to.
 func (x *executor) report(outcome reliable.Outcome) {
 	failpoint.Hit("callback.after")
-	x.shift.queue.done(x.batch, time.Since(x.begun))
+	x.shift.queue.done(x.batch, 1, time.Since(x.begun))
 	x.shift.finisher.add(x.batch, outcome)
 }
 
