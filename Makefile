@@ -1,7 +1,8 @@
-.PHONY: help demo test versions programs race chaos mutants lint bench verify tidy fuzz
+.PHONY: help demo test versions programs race chaos storm mutants lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
 ROUNDS ?= 10
+MINUTES ?= 0
 PROGRAMS ?= 10000
 VERSIONS ?= 13,14,15,16,17,18
 LINTER_VERSION = v2.15.0
@@ -30,8 +31,11 @@ fuzz: ## fuzz each decoder for FUZZTIME
 		go test $$package -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
 
-chaos: ## kill, cut, cancel: ROUNDS times what make test does
-	go run ./internal/testdb/testservers -- go test -timeout 60m -count 1 -v ./chaos -rounds $(ROUNDS)
+chaos: ## kill workers and databases under 30,000 entries and hold the ledger against the promise (SEED=n replays, MINUTES=60 goes on)
+	go run ./internal/testdb/testservers -- go test -timeout $$(($(MINUTES) + 25))m -count 1 -v ./chaos -run '^TestRound$$' -push -minutes $(MINUTES) $(if $(SEED),-seed $(SEED))
+
+storm: ## ROUNDS times what make test does to applications that write: kill, cut, cancel
+	go run ./internal/testdb/testservers -- go test -timeout 60m -count 1 -v ./chaos -skip '^TestRound$$' -rounds $(ROUNDS)
 
 mutants: ## put known bugs into the code, one by one: each must make its test fail
 	go run ./internal/testdb/testservers -- go test -timeout 90m -count 1 -v ./internal/mutants -run 'TestMutants$$' -mutants

@@ -34,6 +34,7 @@ type Report struct {
 	Phantom    int
 	Overlaps   int
 	Duplicates map[string]int // entries that ran again, by what caused that
+	Terminated int            // callbacks that ran again after a worker that ended as it was asked to
 	Faults     []string
 }
 

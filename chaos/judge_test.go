@@ -15,7 +15,7 @@ import (
 )
 
 // judge holds all that a round left behind against the promise.
-func (r *round) judge(t *testing.T) *chaos.Report {
+func (r *round) judge(t *testing.T, all *table) {
 	t.Helper()
 	h, err := chaos.ReadLedger(filepath.Join(r.dir, "ledger"))
 	if err != nil {
@@ -32,13 +32,12 @@ func (r *round) judge(t *testing.T) *chaos.Report {
 	r.leftovers(t)
 	r.secrets(t)
 	r.asked(t, h)
-	t.Log(r.row(report, h))
+	all.add(r.shop.url.Dialect.String(), r, report, h)
 	if sum := r.shop.check(t); sum.acked == 0 { // I1
 		t.Error("no operation was acknowledged: the round shows nothing")
 	} else {
 		t.Logf("%d operations acked, %d undone; of those whose end is not known %d were committed, %d not", sum.acked, sum.undone, sum.committed, sum.lost)
 	}
-	return report
 }
 
 // asked fails if less happened than was asked for.

@@ -40,6 +40,7 @@ func (j *judge) repeats(runs []*Run, again map[string]map[int64]bool) {
 		}
 		cause, ok := j.cause(hold)
 		if !ok {
+			j.Terminated++
 			j.fault("I5: %s ran again for entry %d under token %d: worker %d, %s, did not lose its lease under token %d",
 				r.Callback, r.Entry, r.Token, hold.Worker, j.end(hold.Worker), hold.Token)
 			continue

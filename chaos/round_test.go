@@ -152,8 +152,8 @@ func count(db *gorm.DB, from string) (n int, err error) {
 	return n, err
 }
 
-// run does the round, and returns what the check found.
-func (r *round) run(t *testing.T) *chaos.Report {
+// run does the round, and adds it to a table.
+func (r *round) run(t *testing.T, all *table) {
 	t.Helper()
 	r.workers.man(t, r.size.workers)
 	r.producers.man(t, r.size.producers)
@@ -186,7 +186,7 @@ func (r *round) run(t *testing.T) *chaos.Report {
 	r.apart.Wait()
 	r.enough.Store(true)
 	r.settle(t)
-	return r.judge(t)
+	r.judge(t, all)
 }
 
 // cutsDue returns how many connections are still to be cut: one may end before
