@@ -54,7 +54,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M17", Bug: "a heartbeat says alive, whatever the database says", File: "processors/lease.go",
-			Old: "if alive > 0 {\n\t\tp.trusted", New: "if true {\n\t\tp.trusted",
+			Old: "renewed := alive > 0 && !p.lapsed", New: "renewed := true",
 			Package: suite, Test: "TestNonOrdered/sqlite/lost", Only: "sqlite",
 		},
 		{
@@ -91,6 +91,11 @@ func engine() []Mutant {
 			Name: "M24", Bug: "the lease is not renewed while the worker drains", File: "worker/worker.go",
 			Old: "context.WithCancel(context.WithoutCancel(ctx))", New: "context.WithCancel(ctx)",
 			Package: "worker", Test: "TestDrainFinishesUnderTheLease",
+		},
+		{
+			Name: "blamed", Bug: "every entry that a dead worker held counts a crash", File: "processors/rescue.go",
+			Old: "if c.alone {\n", New: "if c.alone || true {\n",
+			Package: "chaos/matrix", Test: "TestMatrix/cells/callback.after_sqlite",
 		},
 		{
 			Name: "again", Bug: "the claim's second statement does not look at the claims again", File: "processors/queries_postgres.go",
