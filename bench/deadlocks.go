@@ -23,7 +23,7 @@ const (
 
 // deadlocks counts the deadlocks of the same transactions without the plugin,
 // without it but with a locking SELECT before each write, and with it.
-func deadlocks(ctx context.Context, b *bench, o options) (result string, err error) {
+func deadlocks(ctx context.Context, b *bench, o options) (found results, err error) {
 	rounds := or(o.rounds, 10)
 	fmt.Printf("\ntransactions of two updates in any order, %d writers, %d rows, %d transactions a round; deadlocks\n\n",
 		deadlockWriters, deadlockRows, deadlockWriters*deadlockOps)
@@ -63,10 +63,10 @@ func deadlocks(ctx context.Context, b *bench, o options) (result string, err err
 			}
 			fmt.Printf("round %-3d  plain %4d   locked %4d   captured %4d\n", round+1, counts[0], counts[1], counts[2])
 		}
-		result = fmt.Sprintf("deadlocks plain=%d locked=%d captured=%d", sums[0], sums[1], sums[2])
+		found = results{fmt.Sprintf("deadlocks plain=%d locked=%d captured=%d", sums[0], sums[1], sums[2])}
 		return nil
 	})
-	return result, err
+	return found, err
 }
 
 // collide runs one turn and returns how many transactions were victims.

@@ -9,6 +9,12 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/processors"
 )
 
+// patience is how long a drain may take, with its seeding: entries that are not
+// done would be waited for in vain.
+const patience = 10 * time.Minute
+
+var errSlow = fmt.Errorf("not drained within %s", patience) //nolint:gochecknoglobals // a sentinel
+
 // contender is one way to drain a backlog.
 type contender struct {
 	name  string
@@ -19,6 +25,8 @@ type contender struct {
 // run drains once and prints the cost.
 func (c *contender) run(ctx context.Context) error {
 	begun := time.Now()
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errSlow)
+	defer cancel()
 	got, err := c.drain(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
@@ -28,14 +36,14 @@ func (c *contender) run(ctx context.Context) error {
 	return nil
 }
 
-// ratio returns the median of the rounds' ratios to another contender's rates.
-func (c *contender) ratio(to *contender) float64 {
+// ratio returns the median of the rounds' ratios to another contender's rates,
+// and their range.
+func (c *contender) ratio(to *contender) (m, lo, hi float64) {
 	var ratios []float64
 	for i := range c.costs {
 		ratios = append(ratios, c.costs[i].rate()/to.costs[i].rate())
 	}
-	m, _, _ := median(ratios)
-	return m
+	return median(ratios)
 }
 
 // typical returns the cost of the round with the median rate.
@@ -46,13 +54,13 @@ func (c *contender) typical() cost {
 
 // drain sweeps River's settings; then River at its best, ours in its forms and
 // the raw floors drain by turns.
-func drain(ctx context.Context, b *bench, o options) (string, error) {
+func drain(ctx context.Context, b *bench, o options) (results, error) {
 	rounds := or(o.rounds, 3)
 	title("drain: %d entries, a callback that does nothing, on PostgreSQL", o.entries)
 	fmt.Printf("ours: %s\n\n%-32s %s\n", defaults(), "", costColumns)
 	best, err := b.sweepRiver(ctx, o.entries)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	ourSide := func(name string, side ours) *contender {
 		return &contender{name: name, drain: func(ctx context.Context) (cost, error) { return b.ours(ctx, o.entries, side) }}
@@ -75,20 +83,25 @@ func drain(ctx context.Context, b *bench, o options) (string, error) {
 		fmt.Printf("\nround %d of %d\n", round+1, rounds)
 		for _, c := range contenders {
 			if err := c.run(ctx); err != nil {
-				return "", err
+				return nil, err
 			}
 		}
 	}
-	fmt.Printf("\n%-32s %s  x River (median of %d rounds' ratios)\n", "the median round", costColumns, rounds)
+	fmt.Printf("\n%-32s %s  x River, median of %d rounds\n", "the median round", costColumns, rounds)
 	for _, c := range contenders {
-		fmt.Printf("%-32s %s  %7.2f\n", c.name, c.typical(), c.ratio(river))
+		m, lo, hi := c.ratio(river)
+		fmt.Printf("%-32s %s  %7.2f (%.2f to %.2f)\n", c.name, c.typical(), m, lo, hi)
 	}
-	return fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f",
-		archive.ratio(river), deleted.ratio(river), model.ratio(river)), nil
+	r, _, _ := archive.ratio(river)
+	d, _, _ := deleted.ratio(river)
+	m, _, _ := model.ratio(river)
+	return results{fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f", r, d, m)}, nil
 }
 
-// sweepRiver returns the MaxWorkers with which River is fastest.
+// sweepRiver returns the MaxWorkers with which River is fastest, on a quarter of
+// the backlog.
 func (b *bench) sweepRiver(ctx context.Context, entries int) (best int, err error) {
+	entries = max(entries/4, 1)
 	var most float64
 	for _, n := range []int{100, 500, 1000, 2000, 5000} {
 		c := &contender{

@@ -17,11 +17,11 @@ func single() program { return program{Work: nothing, Completion: processors.Arc
 // hold compares three drains of as many entries, by turns: of nothing but
 // them; while a transaction elsewhere keeps dead rows from being removed, also
 // those of entries that were done before; and of the oldest of a large backlog.
-func hold(ctx context.Context, b *bench, o options) (result string, err error) {
+func hold(ctx context.Context, b *bench, o options) (results, error) {
 	rounds := or(o.rounds, 3)
 	title("hold: %d entries, alone, with xmin held by another transaction, and before a backlog of %d", o.entries, o.backlog)
 	var heldRatios, backlogRatios []float64
-	err = b.in(ctx, func(large place) error {
+	err := b.in(ctx, func(large place) error {
 		if err := large.fill(ctx, o, rounds+1); err != nil {
 			return err
 		}
@@ -49,11 +49,11 @@ func hold(ctx context.Context, b *bench, o options) (result string, err error) {
 		return nil
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	x, _, _ := median(heldRatios)
 	y, _, _ := median(backlogRatios)
-	return fmt.Sprintf("xmin_held=%.2f backlog%s=%.2f", x, count(o.backlog), y), nil
+	return results{fmt.Sprintf("xmin_held=%.2f backlog%s=%.2f", x, count(o.backlog), y)}, nil
 }
 
 // alone returns the rate of a backlog of nothing but what is drained.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,12 +44,12 @@ func wakings() []waking {
 
 // latency measures how long after its commit a callback begins, in a system
 // where nothing else happens.
-func latency(ctx context.Context, b *bench, o options) (result string, err error) {
+func latency(ctx context.Context, b *bench, o options) (results, error) {
 	title("latency: from the COMMIT of one order to the beginning of its callback, %d commits each, idle, poll interval %s",
 		o.commits, worker.DefaultPollInterval)
 	fmt.Printf("%-12s %-22s %9s %9s %9s\n", "worker", "transaction", "p50", "p99", "max")
-	result = "latency_"
-	for i, w := range wakings() {
+	var line []string
+	for _, w := range wakings() {
 		var worst time.Duration
 		for _, write := range []struct {
 			name string
@@ -57,19 +58,16 @@ func latency(ctx context.Context, b *bench, o options) (result string, err error
 			begun := time.Now()
 			all, err := b.sample(ctx, w, write.operation, o.commits)
 			if err != nil {
-				return "", fmt.Errorf("%s, %s: %w", w.name, write.name, err)
+				return nil, fmt.Errorf("%s, %s: %w", w.name, write.name, err)
 			}
 			slices.Sort(all)
 			p99 := percentile(all, 99)
 			fmt.Printf("%-12s %-22s %9s %9s %9s  %s\n", w.name, write.name, short(percentile(all, 50)), short(p99), short(all[len(all)-1]), lap(begun))
 			worst = max(worst, p99)
 		}
-		if i > 0 {
-			result += " latency_"
-		}
-		result += fmt.Sprintf("%s_p99=%s", w.name, short(worst))
+		line = append(line, fmt.Sprintf("latency_%s_p99=%s", w.name, short(worst)))
 	}
-	return result, nil
+	return results{strings.Join(line, " ")}, nil
 }
 
 // percentile returns the least of the sorted values that p percent of them do

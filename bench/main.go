@@ -20,7 +20,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -34,11 +33,13 @@ type options struct {
 	rounds   int // 0: as many as the benchmark takes
 }
 
-// benchmark measures something, prints what it sees, and returns the result
-// as a line of names and numbers.
+// results are lines of names and numbers.
+type results []string
+
+// benchmark measures something, and prints what it sees.
 type benchmark struct {
 	name string
-	run  func(ctx context.Context, b *bench, o options) (string, error)
+	run  func(ctx context.Context, b *bench, o options) (results, error)
 }
 
 func benchmarks() []benchmark {
@@ -110,11 +111,11 @@ func run(ctx context.Context, chosen []benchmark, o options) error {
 	if err != nil {
 		return err
 	}
-	var results []string
+	var all results
 	var failed []error
 	for _, one := range chosen {
 		begun := time.Now()
-		result, err := one.run(ctx, b, o)
+		found, err := one.run(ctx, b, o)
 		if ctx.Err() != nil {
 			return errors.Join(context.Cause(ctx), err)
 		}
@@ -123,10 +124,13 @@ func run(ctx context.Context, chosen []benchmark, o options) error {
 			fmt.Printf("\n%s failed: %v\n", one.name, err)
 			continue
 		}
-		results = append(results, "bench: "+result)
+		all = append(all, found...)
 		fmt.Printf("\n%s took %s\n", one.name, time.Since(begun).Round(time.Second))
 	}
-	fmt.Printf("\n%s\n", strings.Join(results, "\n"))
+	fmt.Println()
+	for _, line := range all {
+		fmt.Println("bench:", line)
+	}
 	return errors.Join(failed...)
 }
 

@@ -20,7 +20,7 @@ const (
 
 // memory measures how much memory a worker process takes at most: before a
 // large backlog, of which it drains some, and with entries that are large.
-func memory(ctx context.Context, b *bench, o options) (string, error) {
+func memory(ctx context.Context, b *bench, o options) (results, error) {
 	title("memory: a worker process before a backlog of %d; and with %d entries of %d MiB", o.backlog, documents, bodySize>>20)
 	if b.peak == 0 { // hold was not asked for
 		err := b.in(ctx, func(p place) error {
@@ -32,17 +32,17 @@ func memory(ctx context.Context, b *bench, o options) (string, error) {
 			return err
 		})
 		if err != nil {
-			return "", fmt.Errorf("backlog: %w", err)
+			return nil, fmt.Errorf("backlog: %w", err)
 		}
 	}
 	fmt.Printf("peak before a backlog of %d: %s\n", o.backlog, mebibytes(b.peak))
 	c, err := b.large(ctx)
 	if err != nil {
-		return "", fmt.Errorf("large entries: %w", err)
+		return nil, fmt.Errorf("large entries: %w", err)
 	}
 	fmt.Printf("peak with entries of %d MiB, %d threads, model and changeset read: %s, %.0f entries/s\n",
 		bodySize>>20, bodyThreads, mebibytes(c.peak), documents/c.took.Seconds())
-	return fmt.Sprintf("rss_backlog%s=%s rss_1mib=%s", count(o.backlog), mebibytes(b.peak), mebibytes(c.peak)), nil
+	return results{fmt.Sprintf("rss_backlog%s=%s rss_1mib=%s", count(o.backlog), mebibytes(b.peak), mebibytes(c.peak))}, nil
 }
 
 // large drains entries of documents by one worker process.

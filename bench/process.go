@@ -137,7 +137,9 @@ func (p place) drainedBy(ctx context.Context, n int, as program, s span) (c crow
 			return c, err
 		}
 	}
-	lost, cancel := context.WithCancelCause(ctx)
+	bounded, stop := context.WithTimeoutCause(ctx, patience, errSlow)
+	defer stop()
+	lost, cancel := context.WithCancelCause(bounded)
 	defer cancel(nil)
 	for _, one := range processes {
 		go func() {

@@ -19,11 +19,11 @@ const (
 
 // workers compares many worker processes on one backlog with few; then threads
 // within one process.
-func workers(ctx context.Context, b *bench, o options) (string, error) {
+func workers(ctx context.Context, b *bench, o options) (results, error) {
 	rounds := or(o.rounds, 3)
 	title("workers: %d entries, %d worker processes and %d, each at the defaults", o.entries, few, many)
 	if err := b.room(ctx, many*connections(1)); err != nil {
-		return "", err
+		return nil, err
 	}
 	var ratios []float64
 	for round := range rounds {
@@ -31,7 +31,7 @@ func workers(ctx context.Context, b *bench, o options) (string, error) {
 		for i, n := range []int{few, many} {
 			rate, err := b.shared(ctx, o.entries, n)
 			if err != nil {
-				return "", fmt.Errorf("%d processes: %w", n, err)
+				return nil, fmt.Errorf("%d processes: %w", n, err)
 			}
 			rates[i] = rate
 		}
@@ -39,17 +39,30 @@ func workers(ctx context.Context, b *bench, o options) (string, error) {
 		fmt.Printf("round %d   %d processes %8.0f entries/s   %d processes %8.0f entries/s   ratio %.2f\n",
 			round+1, few, rates[0], many, rates[1], ratios[round])
 	}
-	fmt.Printf("\n%-32s %s\n", "one process", costColumns)
-	for _, threads := range []int{1, 2, 4, 8, 16} {
-		c := contender{name: fmt.Sprintf("Threads %d", threads), drain: func(ctx context.Context) (cost, error) {
-			return b.ours(ctx, o.entries, ours{threads: threads, completion: processors.Archive})
-		}}
-		if err := c.run(ctx); err != nil {
-			return "", err
-		}
+	spread, err := b.threads(ctx, o.entries)
+	if err != nil {
+		return nil, err
 	}
 	m, lo, hi := median(ratios)
-	return fmt.Sprintf("workers%d_over_%d=%.2f (from %.2f to %.2f)", many, few, m, lo, hi), nil
+	fmt.Printf("\n%d processes over %d: median %.2f, from %.2f to %.2f\n", many, few, m, lo, hi)
+	return results{fmt.Sprintf("workers%d_over_%d=%.2f", many, few, m), fmt.Sprintf("threads16_over_1=%.2f", spread)}, nil
+}
+
+// threads sweeps the threads of one process. It returns the rate of the most by
+// that of one.
+func (b *bench) threads(ctx context.Context, entries int) (ratio float64, err error) {
+	fmt.Printf("\n%-32s %s\n", "one process", costColumns)
+	var rates []float64
+	for _, threads := range []int{1, 2, 4, 8, 16} {
+		c := contender{name: fmt.Sprintf("Threads %d", threads), drain: func(ctx context.Context) (cost, error) {
+			return b.ours(ctx, entries, ours{threads: threads, completion: processors.Archive})
+		}}
+		if err := c.run(ctx); err != nil {
+			return 0, err
+		}
+		rates = append(rates, c.costs[0].rate())
+	}
+	return rates[len(rates)-1] / rates[0], nil
 }
 
 // shared returns the rate at which n worker processes drain a backlog.

@@ -27,7 +27,7 @@ type side struct {
 // result takes the worse of one and eight writers. The garbage collector is told
 // that the heap is four times what it is, on both sides: next to nothing is alive
 // here, and it would run every few writes, as it does in no application.
-func write(ctx context.Context, b *bench, o options) (string, error) {
+func write(ctx context.Context, b *bench, o options) (results, error) {
 	rounds := or(o.rounds, 20)
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	fmt.Printf("\nGORM writes, rows/s, %d rounds; trips are an operation's\n\n", rounds)
@@ -50,10 +50,10 @@ func write(ctx context.Context, b *bench, o options) (string, error) {
 			return nil
 		})
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 	}
-	return fmt.Sprintf("write create=%.2f batch100=%.2f tx10=%.2f", worst[create1], worst[batch100], worst[tx10]), nil
+	return results{fmt.Sprintf("write create=%.2f batch100=%.2f tx10=%.2f", worst[create1], worst[batch100], worst[tx10])}, nil
 }
 
 // pair opens a database without the plugin and one with it.
