@@ -45,17 +45,17 @@ type decoder struct {
 	scanner
 	columns bool // wanted
 	set     Changeset
-	version int
+	version int64
 	seen    uint8 // members, by bit
 }
 
 // member reads one member of the document.
-func (d *decoder) member(name string) (err error) {
+func (d *decoder) member(name []byte) (err error) {
 	var bit uint8
-	switch name {
+	switch string(name) {
 	case memberVersion:
 		bit = 1
-		d.version, err = strconv.Atoi(string(d.word()))
+		d.version, err = small(d.word())
 	case memberKey:
 		bit = 2
 		err = d.key()
@@ -97,7 +97,8 @@ func (d *decoder) member(name string) (err error) {
 
 func (d *decoder) key() error {
 	d.set.Key = make(Key, 0, 1)
-	return d.members(func(column string) error {
+	return d.members(func(name []byte) error {
+		column := string(name)
 		v, err := d.value()
 		if _, twice := d.set.Key.Get(column); twice && err == nil {
 			err = errors.New("named twice")
@@ -112,7 +113,8 @@ func (d *decoder) key() error {
 
 func (d *decoder) changes() error {
 	d.set.Columns = make(map[string]Pair)
-	return d.members(func(column string) error {
+	return d.members(func(name []byte) error {
+		column := string(name)
 		p, err := d.pair()
 		if _, twice := d.set.Columns[column]; twice && err == nil {
 			err = errors.New("named twice")
@@ -151,7 +153,7 @@ func (d *decoder) value() (v any, err error) {
 		return nil, errors.New("an array is no value")
 	case '{':
 		n := 0
-		err = d.members(func(hint string) error {
+		err = d.members(func(hint []byte) error {
 			if n++; n > 1 {
 				return errors.New("two hints for one value")
 			}
@@ -159,7 +161,7 @@ func (d *decoder) value() (v any, err error) {
 			if err != nil {
 				return err
 			}
-			v, err = hinted(hint, text)
+			v, err = hinted(string(hint), text)
 			return err
 		})
 		if err == nil && n == 0 {
@@ -182,6 +184,9 @@ func (d *decoder) value() (v any, err error) {
 }
 
 func number(word []byte) (any, error) {
+	if n, err := small(word); err == nil {
+		return n, nil
+	}
 	if !json.Valid(word) {
 		return nil, errors.New("no value")
 	}
@@ -194,6 +199,20 @@ func number(word []byte) (any, error) {
 	}
 	n, err := strconv.ParseUint(string(word), 10, 64)
 	return n, hide(err, "integer of 64 bits")
+}
+
+// small reads a positive integer of few digits, as most are.
+func small(word []byte) (n int64, err error) {
+	if len(word) == 0 || len(word) > 18 || word[0] == '0' && len(word) > 1 {
+		return 0, errors.New("no such integer")
+	}
+	for _, c := range word {
+		if c < '0' || c > '9' {
+			return 0, errors.New("no such integer")
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n, nil
 }
 
 // hide returns an error that tells nothing of the value, which may be one that

@@ -42,8 +42,9 @@ func (s *scanner) expect(c byte) error {
 	}
 }
 
-// members calls each for every member of an object, which reads its value.
-func (s *scanner) members(each func(name string) error) error {
+// members calls each for every member of an object, which reads its value. The
+// name is valid until each returns.
+func (s *scanner) members(each func(name []byte) error) error {
 	if err := s.expect('{'); err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (s *scanner) members(each func(name string) error) error {
 			s.at++
 			return nil
 		}
-		name, err := s.text()
+		name, err := s.literal()
 		if err != nil {
 			return err
 		}
@@ -97,8 +98,14 @@ func (s *scanner) elements(each func() error) error {
 
 // text reads a string.
 func (s *scanner) text() (string, error) {
+	b, err := s.literal()
+	return string(b), err
+}
+
+// literal is text; the result may be part of the document.
+func (s *scanner) literal() ([]byte, error) {
 	if err := s.expect('"'); err != nil {
-		return "", err
+		return nil, err
 	}
 	plain := true
 	for i := s.at; i < len(s.data); i++ {
@@ -110,27 +117,27 @@ func (s *scanner) text() (string, error) {
 			if !plain {
 				return unquote(s.data[start:s.at])
 			}
-			return string(raw), nil
+			return raw, nil
 		case c == '\\':
 			plain = false
 			i++
 		case c < 0x20:
-			return "", fmt.Errorf("control character %#x in a string at byte %d", c, i)
+			return nil, fmt.Errorf("control character %#x in a string at byte %d", c, i)
 		case c >= utf8.RuneSelf:
 			plain = false
 		}
 	}
-	return "", errEnd
+	return nil, errEnd
 }
 
 // unquote reads a string with escapes or with other characters than ASCII.
-func unquote(literal []byte) (string, error) {
+func unquote(literal []byte) ([]byte, error) {
 	if !utf8.Valid(literal) {
-		return "", errors.New("a string that is not UTF-8")
+		return nil, errors.New("a string that is not UTF-8")
 	}
 	var text string
 	err := json.Unmarshal(literal, &text)
-	return text, err
+	return []byte(text), err
 }
 
 // flag reads true or false.
