@@ -19,6 +19,8 @@ type link struct {
 	client, server net.Conn
 	done           chan struct{} // closed when the link is cut
 	once           sync.Once
+	frozen         chan struct{} // closed when nothing passes any more
+	freezing       sync.Once
 	doomed         atomic.Bool // the server's next answer is not told: the link is cut
 }
 
@@ -30,6 +32,9 @@ func (l *link) cut() {
 		reset(l.server)
 	})
 }
+
+// freeze lets nothing pass any more.
+func (l *link) freeze() { l.freezing.Do(func() { close(l.frozen) }) }
 
 // requests forwards what the client sends, message by message.
 func (l *link) requests() {
@@ -48,6 +53,10 @@ func (l *link) requests() {
 				return
 			case CutAfter:
 				l.doomed.Store(true)
+			case Stall:
+				l.freeze()
+				<-l.done
+				return
 			case Pass:
 			}
 		}
@@ -94,9 +103,15 @@ func (l *link) pass() bool {
 	}
 	select {
 	case <-gate:
-		return true
 	case <-l.done:
 		return false
+	}
+	select {
+	case <-l.frozen:
+		<-l.done
+		return false
+	default:
+		return true
 	}
 }
 

@@ -23,6 +23,7 @@ const (
 	Pass      Fate = iota
 	CutBefore      // the connection is cut, and the server never hears of it
 	CutAfter       // the server has answered, and the connection is cut before the client hears of it
+	Stall          // the connection is frozen, and the server never hears of it
 )
 
 // Proxy forwards connections to one server. It must not be used after Close.
@@ -35,6 +36,7 @@ type Proxy struct {
 	mu      sync.Mutex
 	open    []*link // oldest first
 	closed  bool
+	down    bool
 	fate    func() Fate
 	latency time.Duration
 	gate    chan struct{} // closed: bytes pass
@@ -160,6 +162,31 @@ func (p *Proxy) count() {
 	p.cuts++
 }
 
+// Freeze makes black holes of the connections that are open, for good: they are
+// half-open, as after a failure of the network. New ones can be made.
+func (p *Proxy) Freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.open {
+		l.freeze()
+	}
+}
+
+// Down resets all connections, and refuses new ones until Up.
+func (p *Proxy) Down() {
+	p.mu.Lock()
+	p.down = true
+	p.mu.Unlock()
+	p.Cut()
+}
+
+// Up ends a Down.
+func (p *Proxy) Up() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
+}
+
 // Close cuts all connections, and returns when nothing of the proxy is left.
 func (p *Proxy) Close() {
 	p.mu.Lock()
@@ -176,12 +203,16 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return // closed
 		}
+		if p.refuses() {
+			reset(client)
+			continue
+		}
 		server, err := net.Dial("tcp", p.server)
 		if err != nil {
 			reset(client)
 			continue
 		}
-		l := &link{proxy: p, client: client, server: server, done: make(chan struct{})}
+		l := &link{proxy: p, client: client, server: server, done: make(chan struct{}), frozen: make(chan struct{})}
 		if !p.add(l) {
 			l.cut()
 			return
@@ -206,6 +237,12 @@ func (p *Proxy) add(l *link) bool {
 	}
 	p.open = append(p.open, l)
 	return true
+}
+
+func (p *Proxy) refuses() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down
 }
 
 // decide returns the fate of a COMMIT.
