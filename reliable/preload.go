@@ -2,6 +2,7 @@ package reliable
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"reflect"
 	"sync"
@@ -15,6 +16,10 @@ import (
 
 // freshFor is how long models read ahead are taken for the present row.
 const freshFor = time.Second
+
+// readTimeout bounds a read of models: a connection that broke without a word
+// costs that, not all the time that callbacks may take.
+const readTimeout = 10 * time.Second
 
 // preload reads the models of one class for a batch, all in one query.
 type preload struct {
@@ -144,11 +149,16 @@ func (p *preload) read(ctx context.Context, db *gorm.DB, mine *work) {
 func (p *preload) find(ctx context.Context, db *gorm.DB, keys []reflect.Value) {
 	p.rows = make(map[string]reflect.Value, len(keys))
 	slice := reflect.New(reflect.SliceOf(reflect.PointerTo(p.watch.typ)))
-	query := db.Session(&gorm.Session{NewDB: true, Context: ctx}).Unscoped().Clauses(writer{}, p.watch.keysIn(ctx, keys))
+	bounded, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	query := db.Session(&gorm.Session{NewDB: true, Context: bounded}).Unscoped().Clauses(writer{}, p.watch.keysIn(ctx, keys))
 	if p.watch.load != nil {
 		query = p.watch.load(query)
 	}
 	if p.err = query.Find(slice.Interface()).Error; p.err != nil {
+		if bounded.Err() != nil && ctx.Err() == nil { // not the callback's time was over
+			p.err = fmt.Errorf("no answer within %s: %w", readTimeout, driver.ErrBadConn)
+		}
 		return
 	}
 	for i := range slice.Elem().Len() {
