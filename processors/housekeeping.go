@@ -205,7 +205,7 @@ func (h *housekeeper) release(ctx context.Context) {
 // inTx runs f in a short READ COMMITTED transaction on any connection: what is
 // set for it ends with it, so that it works behind a pooler, too.
 func (h *housekeeper) inTx(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
-	return again(ctx, func(ctx context.Context) error {
+	return new(session).again(ctx, func(ctx context.Context) error {
 		var options *sql.TxOptions
 		if h.dialect != "sqlite" {
 			options = &sql.TxOptions{Isolation: sql.LevelReadCommitted}

@@ -13,15 +13,27 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// register makes a row in outbox_workers, under a new id.
+// register makes a row in outbox_workers, under a new id. What was claimed
+// under an id whose lease was given up is given back: nothing of it killed a
+// process, so that none of it is suspect.
 func (p *NonOrdered) register(ctx context.Context, s *session) error {
-	id := fmt.Sprintf("%s-%08x", p.site.Worker, rand.Uint32())
+	old := p.id()
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	sent := time.Now()
+	var id string
+	var sent time.Time
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		id, sent = fmt.Sprintf("%s-%08x", p.site.Worker, rand.Uint32()), time.Now()
+		if old != "" {
+			if _, err := tx.ExecContext(ctx, p.q.abandon, old, idList(p.dialect, nil)); err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, p.q.deregister, old); err != nil {
+				return err
+			}
+		}
 		_, err := tx.ExecContext(ctx, p.q.register, id, "non_ordered", p.LeaseTTL.Milliseconds(), p.site.Threads, host, os.Getpid())
 		return err
 	})
@@ -29,7 +41,7 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.worker, p.lapsed = id, false
+	p.worker, p.lapsed, p.watermark = id, false, 0
 	p.trust(sent)
 	p.mu.Unlock()
 	p.renewed(sent)
@@ -51,8 +63,10 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 		}
 		ctx := context.WithoutCancel(ctx) // a round that has begun is finished
 		failpoint.Hit("heartbeat.before")
-		if err := p.beat(ctx, s); err != nil {
-			p.trouble("heartbeat", err)
+		if !p.expired() { // or else it would keep what was given up from everybody
+			if err := p.beat(ctx, s); err != nil {
+				p.trouble("heartbeat", err)
+			}
 		}
 		if p.expired() {
 			if err := p.register(ctx, s); err != nil {

@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,6 +92,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 		return err
 	}
 	keeper := p.session(pool)
+	keeper.timeout = min(max(p.LeaseTTL/2, time.Second), statementTimeout) // so that a new connection renews the lease in time
 	defer func() {
 		keeper.close()
 		p.claimer.close() // ctx ends only when no Claim runs any more
@@ -100,6 +102,11 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	}()
 	if err := p.check(ctx, &keeper); err != nil {
 		return err
+	}
+	if p.claimer.pin { // rather now than when the first group is to be finished
+		if err := errors.Join(p.claimer.again(ctx, p.claimer.connect), p.finisher.again(ctx, p.finisher.connect)); err != nil {
+			return fmt.Errorf("processors: the database gives the worker no connection: %w", err)
+		}
 	}
 	if err := p.register(context.WithoutCancel(ctx), &keeper); err != nil { // broken off, it could leave a row that nobody knows
 		return fmt.Errorf("processors: register the worker: %w", err)
@@ -144,13 +151,17 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 	if err := p.Housekeeping.defaults(); err != nil {
 		mistakes = append(mistakes, err)
 	}
-	pool, err := site.DB.DB()
-	if err != nil {
-		return nil, errors.Join(append(mistakes, err)...)
+	pool, least, hint := site.Own, OwnSessions, ""
+	if pool == nil {
+		var err error
+		if pool, err = site.DB.DB(); err != nil {
+			return nil, errors.Join(append(mistakes, err)...)
+		}
+		least, hint = OwnSessions+1, ", and callbacks need some"
 	}
-	if most := pool.Stats().MaxOpenConnections; p.dialect != "sqlite" && most > 0 && most < OwnSessions+1 {
-		mistakes = append(mistakes, fmt.Errorf("processors: the pool has at most %d connections: the worker takes %d for itself and callbacks need some: SetMaxOpenConns(%d) or more",
-			most, OwnSessions, OwnSessions+site.Threads+2))
+	if most := pool.Stats().MaxOpenConnections; p.dialect != "sqlite" && most > 0 && most < least {
+		mistakes = append(mistakes, fmt.Errorf("processors: the pool has at most %d connections: the worker takes %d for itself%s: SetMaxOpenConns(%d) or more",
+			most, OwnSessions, hint, least))
 	}
 	p.q = newQueries(p.dialect, site.Plugin.Tables())
 	p.tx = newTxQueries(p.dialect, site.Plugin.Tables(), p.Completion)
@@ -166,15 +177,24 @@ const OwnSessions = 4
 
 // session returns a connection for the worker itself. JIT and parallel plans
 // cost short statements far more than they save. Nor may a planner that knows
-// nothing of the table yet, or what is no longer so, read or sort all of it.
+// nothing of the table yet, or what is no longer so, read or sort all of it. A
+// transaction that a broken connection left open holds its locks no longer than
+// a heartbeat can wait.
 func (p *NonOrdered) session(pool *sql.DB) session {
-	s := session{pool: pool, pin: p.dialect != "sqlite"}
-	if p.dialect == "postgres" {
-		s.setup = []string{
-			"SET default_transaction_isolation = 'read committed'", "SET jit = off", "SET max_parallel_workers_per_gather = 0", "SET statement_timeout = '10s'",
-			"SET lock_timeout = '5s'", "SET idle_in_transaction_session_timeout = '15s'",
-			"SET enable_seqscan = off", "SET enable_bitmapscan = off", "SET enable_sort = off",
+	s := session{pool: pool, pin: p.dialect != "sqlite", deaf: p.dialect == "mysql", closing: new(sync.WaitGroup)}
+	switch p.dialect {
+	case "postgres":
+		settings := []string{
+			"jit = off", "max_parallel_workers_per_gather = 0", "enable_seqscan = off", "enable_bitmapscan = off", "enable_sort = off",
+			"statement_timeout = '10s'", "lock_timeout = '5s'", "idle_in_transaction_session_timeout = '5s'",
 		}
+		if p.site.Pooled {
+			s.local = "SET LOCAL " + strings.Join(settings, "; SET LOCAL ")
+		} else {
+			s.setup = "SET " + strings.Join(settings, "; SET ")
+		}
+	case "mysql":
+		s.setup = "SET SESSION tx_isolation = 'READ-COMMITTED', max_statement_time = 10, innodb_lock_wait_timeout = 5, idle_transaction_timeout = 5"
 	}
 	return s
 }
@@ -195,6 +215,9 @@ func (p *NonOrdered) check(ctx context.Context, s *session) error {
 		var n int64
 		return tx.QueryRowContext(ctx, p.q.countKind, 0).Scan(&n)
 	})
+	if remedyFor(err) == reconnect {
+		return fmt.Errorf("processors: the database gives the worker no connection: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("reliable: table %s can't be read: call migrations.Up(ctx, db) or run \"reliable migrate up\": %w", p.site.Plugin.Tables().Entries(), err)
 	}

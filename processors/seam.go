@@ -2,6 +2,7 @@ package processors
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"gorm.io/gorm"
@@ -31,6 +32,15 @@ type Site struct {
 	Plugin  *reliable.Plugin // registry, monitor, tables
 	Worker  string           // random id of this run of the worker
 	Threads int              // executors of the worker
+
+	// Own is where the processor takes the connections from that it keeps for
+	// itself. Nil means DB's pool: then callbacks that use that up keep the
+	// processor from replacing a broken one.
+	Own *sql.DB
+
+	// Pooled says that a pooler gives each transaction another session of the
+	// server, so that what a session keeps is lost.
+	Pooled bool
 }
 
 // Claim is a batch of entries that a worker holds until it has finished or

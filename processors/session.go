@@ -1,55 +1,73 @@
 package processors
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"math/rand/v2"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// statementTimeout bounds every transaction of a worker's own.
-const statementTimeout = 10 * time.Second
+const (
+	statementTimeout = 10 * time.Second // of every transaction of a worker's own
+	closeTimeout     = 2 * time.Second  // for connections that are closed in the background, at the end
+	tries            = 5                // of a transaction, at once
+)
 
 // session is a connection of the worker's own: pinned and set up, so that
 // callbacks can neither use it up nor change it. SQLite needs none.
 type session struct {
-	pool  *sql.DB
-	pin   bool
-	setup []string
-	conn  *sql.Conn
+	pool    *sql.DB
+	pin     bool
+	setup   string          // settings of the connection,
+	local   string          // or of each transaction, where connections are shared; "" is none
+	deaf    bool            // the driver ends transactions without heeding a context
+	timeout time.Duration   // of one try; 0 is statementTimeout
+	closing *sync.WaitGroup // of connections that are given up
+	conn    *sql.Conn
 }
 
 // inTx runs f in a short READ COMMITTED transaction. What a deadlock or a busy
 // database broke off is run again; a broken connection is replaced.
 func (s *session) inTx(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
-	return again(ctx, func(ctx context.Context) error { return s.once(ctx, f) })
+	return s.again(ctx, func(ctx context.Context) error { return s.once(ctx, f) })
 }
 
 // one runs f, a single statement on a pinned connection, like inTx does: it is
 // a transaction of its own, without the round trips of BEGIN and COMMIT.
 func (s *session) one(ctx context.Context, f func(ctx context.Context, conn *sql.Conn) error) error {
-	return again(ctx, func(ctx context.Context) error {
+	return s.again(ctx, func(ctx context.Context) error {
+		if s.local != "" { // settings are worth the round trips
+			return s.once(ctx, func(ctx context.Context, _ *sql.Tx) error { return f(ctx, s.conn) })
+		}
 		if err := s.connect(ctx); err != nil {
 			return err
 		}
 		err := f(ctx, s.conn)
 		if err != nil && !errors.Is(err, reliable.ErrLeaseLost) {
-			s.close() // in an unknown state
+			s.drop() // in an unknown state
 		}
 		return err
 	})
 }
 
-// again runs a transaction until it succeeds or fails for good.
-func again(ctx context.Context, transaction func(ctx context.Context) error) error {
+// again runs a transaction until it succeeds or fails for good. One whose
+// connection broke, or did not answer in time, is run again on a new one, if
+// there is time; if that breaks too, it is the caller who tries later.
+func (s *session) again(ctx context.Context, transaction func(ctx context.Context) error) error {
+	begun := time.Now()
 	for attempt := 1; ; attempt++ {
-		err := bounded(ctx, transaction)
-		if err == nil || attempt == 5 || ctx.Err() != nil || !transient(err) {
+		fresh := s.conn == nil
+		err := s.bounded(ctx, transaction)
+		if err == nil || attempt == tries || ctx.Err() != nil || time.Since(begun) >= statementTimeout {
+			return err
+		}
+		if what := remedyFor(err); what == giveUp || what == reconnect && fresh {
 			return err
 		}
 		pause := time.NewTimer(rand.N(time.Duration(attempt) * 20 * time.Millisecond))
@@ -62,39 +80,69 @@ func again(ctx context.Context, transaction func(ctx context.Context) error) err
 	}
 }
 
-func bounded(ctx context.Context, transaction func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, statementTimeout)
+func (s *session) bounded(ctx context.Context, transaction func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, statementTimeout))
 	defer cancel()
 	return transaction(ctx)
 }
 
-func (s *session) once(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) (err error) {
-	begin := s.pool.BeginTx
-	options := &sql.TxOptions{Isolation: sql.LevelReadCommitted}
-	if s.pin {
-		if err := s.connect(ctx); err != nil {
+func (s *session) once(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
+	if !s.pin {
+		tx, err := s.pool.BeginTx(ctx, nil)
+		if err != nil {
 			return err
 		}
-		begin = s.conn.BeginTx
-	} else {
-		options = nil
+		if err := f(ctx, tx); err != nil {
+			_ = tx.Rollback() // database/sql has the connection, whatever becomes of it
+			return err
+		}
+		return tx.Commit()
 	}
-	tx, err := begin(ctx, options)
-	if err != nil {
-		s.close()
+	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	if err := f(ctx, tx); err != nil {
-		if rollback := tx.Rollback(); rollback != nil {
-			s.close() // in an unknown state
+	options := &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	if s.deaf { // the driver sets it by a statement of its own: setup did, once
+		options = nil
+	}
+	tx, err := s.conn.BeginTx(ctx, options)
+	if err != nil {
+		s.drop()
+		return err
+	}
+	if s.local != "" {
+		_, err = tx.ExecContext(ctx, s.local)
+	}
+	if err == nil {
+		err = f(ctx, tx)
+	}
+	if err != nil {
+		if rollback := s.end(ctx, tx.Rollback); rollback != nil || remedyFor(err) == reconnect {
+			s.drop() // in an unknown state, or of no use
 		}
 		return err
 	}
-	if err := tx.Commit(); err != nil {
-		s.close()
+	if err := s.end(ctx, tx.Commit); err != nil {
+		s.drop()
 		return err
 	}
 	return nil
+}
+
+// end ends a transaction. If the driver waits for an answer with no deadline,
+// it is left behind, and ends when the connection does.
+func (s *session) end(ctx context.Context, end func() error) error {
+	if !s.deaf {
+		return end()
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- end() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // connect pins a connection, unless one is pinned.
@@ -107,37 +155,42 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	s.conn = conn
-	for _, statement := range s.setup {
-		if _, err := conn.ExecContext(ctx, statement); err != nil {
-			s.close()
-			return err
-		}
+	if s.setup == "" {
+		return nil
 	}
-	return nil
+	if _, err = conn.ExecContext(ctx, s.setup); err != nil {
+		s.drop()
+	}
+	return err
 }
 
-// close ends the pinned connection; with its settings it never goes back to
-// the pool.
-func (s *session) close() {
-	if s.conn == nil {
+// drop gives up the pinned connection; with its settings it never goes back to
+// the pool. Nobody waits for its end: a server that does not answer takes its
+// time.
+func (s *session) drop() {
+	conn := s.conn
+	if conn == nil {
 		return
 	}
-	_ = s.conn.Raw(func(any) error { return driver.ErrBadConn })
-	_ = s.conn.Close()
 	s.conn = nil
+	s.closing.Go(func() {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+		_ = conn.Close()
+	})
 }
 
-// transient reports whether a transaction that failed with err may succeed
-// when it is run again.
-func transient(err error) bool {
-	if errors.Is(err, sql.ErrConnDone) {
-		return true
+// close ends the session.
+func (s *session) close() {
+	s.drop()
+	if s.closing == nil {
+		return
 	}
-	text := err.Error()
-	for _, sign := range []string{"40001", "40P01", "Error 1213", "Error 1205", "SQLITE_BUSY", "database is locked", "bad connection"} {
-		if strings.Contains(text, sign) {
-			return true
-		}
+	closed := make(chan struct{})
+	go func() { s.closing.Wait(); close(closed) }()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
 	}
-	return false
 }

@@ -203,8 +203,11 @@ func (s *settings) apply(w *Worker) error {
 	if callbacks == 0 {
 		callbacks = w.Threads + 2
 	}
-	pool.SetMaxOpenConns(callbacks + processors.OwnSessions)
-	pool.SetMaxIdleConns(callbacks + processors.OwnSessions)
+	if w.Own == nil && !separate(w.DB) {
+		callbacks += OwnConnections
+	}
+	pool.SetMaxOpenConns(callbacks)
+	pool.SetMaxIdleConns(callbacks)
 	return nil
 }
 

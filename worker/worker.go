@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -33,6 +34,14 @@ type Worker struct {
 	// DB is the application's handle, with the plugin installed: registry,
 	// monitor and tables come from it.
 	DB *gorm.DB
+
+	// Own is where the worker takes the connections from that it keeps for
+	// itself, [OwnConnections] at most. Nil opens them as DB's were opened, but
+	// apart from DB's pool. If DB was made with a connection instead of an
+	// address (Conn of GORM's dialectors), that can't be: then they are taken
+	// out of DB's pool, and callbacks that hold the rest keep the worker from
+	// replacing a broken one; its lease may be lost. On SQLite they are DB's.
+	Own *sql.DB
 
 	// Processor decides which entries come. Nil means &processors.NonOrdered{}.
 	Processor processors.EntriesProcessor
@@ -124,12 +133,21 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.defaults(); err != nil {
 		return err
 	}
+	own, err := w.connect(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("worker: %w", err)
+	}
+	defer own.close()
 	monitor := w.plugin.Monitor()
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeeping()
 	ready, kept := make(chan struct{}), make(chan error, 1)
 	go func() {
-		kept <- w.Processor.Run(keeping, processors.Site{DB: w.DB, Plugin: w.plugin, Worker: w.id, Threads: w.Threads}, func() { close(ready) })
+		site := processors.Site{DB: w.DB, Plugin: w.plugin, Worker: w.id, Threads: w.Threads, Own: own.pool, Pooled: own.pooled}
+		kept <- w.Processor.Run(keeping, site, func() { close(ready) })
 	}()
 	select {
 	case <-ready:
