@@ -24,8 +24,9 @@ const (
 const Forever time.Duration = -1
 
 // Housekeeping is what one worker at a time does for all of them: it makes and
-// drops the partitions of the history, deletes what is done and old, and looks
-// for what keeps the database from using space again. Which one is said by a
+// drops the partitions of the history, deletes what is done and old, looks
+// for what keeps the database from using space again, and measures how long
+// entries wait. Which one is said by a
 // lease in outbox_duties; every duty may be broken off at any moment and done
 // twice. Its connection is not one that claims, finishes or renews a lease, and
 // none of its statements waits for a lock for longer than two seconds. What
@@ -82,6 +83,7 @@ type housekeeper struct {
 	held    bool       // whether this worker had the lease at its last look,
 	renewed time.Time  // and when that began
 	bloat   bloatWatch // what is known of bloat
+	front   front      // where fresh entries begin
 }
 
 // duty is a part of a round. One that fails is left alone for a while, twice as
@@ -108,6 +110,7 @@ func newHousekeeper(settings Housekeeping, site Site, completion Completion, poo
 		{name: "index kept entries", do: h.indexKept},
 		{name: "prune kept entries", do: h.pruneKept},
 		{name: "look for bloat", do: h.lookForBloat},
+		{name: "measure latency", do: h.measureLatency},
 	}
 	return h
 }

@@ -64,10 +64,11 @@ func fill(t *testing.T, db *gorm.DB) {
 		"INSERT INTO outbox_entries (kind, context, event_name) SELECT 7, 'nobody', 'x' FROM " + numbers + " WHERE i <= 20",
 		map[string]string{"postgres": "ANALYZE outbox_entries", "mysql": "ANALYZE TABLE outbox_entries", "sqlite": "ANALYZE"}[db.Name()],
 	}
-	if db.Name() != "postgres" {
-		statements = append(statements, `INSERT INTO outbox_history (id, kind, context, resource_class, resource_id, event_name, created_at, attempts, crashes, token, processed_at)
-			SELECT i, 1, 'gorm', 'order', '1', 'order_created', `+at+`, 0, 0, 1, `+at+` FROM `+numbers)
+	if db.Name() == "postgres" {
+		at = "date_trunc('day', now(), 'UTC') + i * interval '1 second'"
 	}
+	statements = append(statements, `INSERT INTO outbox_history (id, kind, context, resource_class, resource_id, event_name, created_at, attempts, crashes, token, processed_at)
+		SELECT i, 1, 'gorm', 'order', '1', 'order_created', `+at+`, 0, 0, 1, `+at+` FROM `+numbers)
 	for _, s := range statements {
 		if err := db.Exec(s).Error; err != nil {
 			t.Fatal(err)
@@ -105,6 +106,15 @@ func TestHousekeepingPlans(t *testing.T) {
 			{"prune kept", h.q.pruneKept, "outbox_kept", []any{h.q.ago(settings.Retention), 100}},
 			{"fresh", p.q.fresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], []any{int64(0), idList(p.dialect, []int64{1, 2}), 10}},
 			{"prune history", h.q.pruneHistory, map[testdb.Dialect]string{testdb.MySQL: `"key": "PRIMARY"`, testdb.SQLite: "outbox_history_processed"}[d], []any{h.q.ago(settings.Retention), 100}},
+			{"waiting", h.q.waitingFresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], []any{int64(0)}},
+			{"retries", h.q.waitingRetries, "outbox_retry", nil},
+			{"processed, kept", h.q.processedKept, "outbox_kept", nil},
+			{"processed", h.q.processed, map[testdb.Dialect]string{testdb.Postgres: "Tid Scan", testdb.MySQL: `"key": "PRIMARY"`, testdb.SQLite: "outbox_history_processed"}[d], nil},
+		}
+		if d == testdb.Postgres {
+			today := "outbox_history" + time.Now().UTC().Format("_p20060102")
+			last := &tests[len(tests)-1]
+			last.query, last.args = strings.Replace(last.query, "{partition}", today, 1), []any{today}
 		}
 		for _, test := range tests {
 			if test.query == "" {

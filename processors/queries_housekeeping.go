@@ -24,6 +24,12 @@ type housekeepingQueries struct {
 	partitions string // of the history: see partition
 	expired    string // tables that were partitions of it
 	readers    string // of a table
+
+	// Seconds and counts: see measureLatency.
+	waitingFresh   string // from an id on, by the primary key or the index _kept_fresh
+	waitingRetries string // by the index _retry
+	processed      string // in the last minute: where the history ends, or by the index of processed_at
+	processedKept  string // the same of kept entries
 }
 
 // keptIndex is an index that outbox_entries has only where done entries stay
@@ -38,9 +44,13 @@ func newHousekeepingQueries(dialect string, t reliable.Tables) housekeepingQueri
 	if t.Schema != "" {
 		schema = t.Schema + "."
 	}
+	q.latency()
 	names := strings.NewReplacer("{duties}", t.Duties(), "{entries}", t.Entries(), "{history}", t.History(), "{kept}", t.Prefix+"outbox_kept",
 		"{prefix}", t.Prefix, "{in}", t.Schema, "{schema}", schema)
-	for _, text := range []*string{&q.take, &q.seed, &q.release, &q.pruneHistory, &q.pruneKept, &q.entriesSize, &q.partitions, &q.expired, &q.readers} {
+	for _, text := range []*string{
+		&q.take, &q.seed, &q.release, &q.pruneHistory, &q.pruneKept, &q.entriesSize, &q.partitions, &q.expired, &q.readers,
+		&q.waitingFresh, &q.waitingRetries, &q.processed, &q.processedKept,
+	} {
 		*text = names.Replace(*text)
 	}
 	for i := range q.keptIndexes {

@@ -149,7 +149,7 @@ func eventNames() []string {
 	for _, e := range []Event{
 		&Started{}, &BatchClaimed{}, &EntryProcessed{}, &EntryFailed{}, &EntryDied{}, &EntryDiscarded{},
 		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &BreakerOpened{}, &BreakerClosed{}, &WorkPaused{}, &WorkResumed{}, &ErrorOccurred{}, &HeartbeatSent{},
-		&HistoryPruned{}, &BloatFound{}, &BloatCleared{},
+		&HistoryPruned{}, &BloatFound{}, &BloatCleared{}, &LatencyMeasured{},
 		&ShuttingDown{}, &Stopped{},
 	} {
 		names = append(names, e.Name())

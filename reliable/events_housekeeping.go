@@ -43,6 +43,21 @@ type HorizonHolder struct {
 	Age         time.Duration // how long it has been holding, as far as it is known
 }
 
+// LatencyMeasured says, once in a while, how long entries wait. It is the whole
+// outbox's, measured by one worker.
+type LatencyMeasured struct {
+	Worker  string
+	Oldest  time.Duration // since the oldest entry was created that is neither done nor dead; 0: there is none
+	Overdue time.Duration // how long the entry has been due that has been due for longest; 0: none is
+	Backlog int           // entries that were never tried, up to 10,000
+
+	// Of the entries that were done in the last minute, at most a few thousand
+	// of the newest: how many these are, and the time from their creation to
+	// their end. All are 0 where done entries are deleted.
+	Processed                 int
+	Minimum, Maximum, Average time.Duration
+}
+
 // Name implements [Event].
 func (*HistoryPruned) Name() string { return "history_pruned" }
 
@@ -52,6 +67,10 @@ func (*BloatFound) Name() string { return "bloat_found" }
 // Name implements [Event].
 func (*BloatCleared) Name() string { return "bloat_cleared" }
 
-func (*HistoryPruned) event() {}
-func (*BloatFound) event()    {}
-func (*BloatCleared) event()  {}
+// Name implements [Event].
+func (*LatencyMeasured) Name() string { return "latency_measured" }
+
+func (*HistoryPruned) event()   {}
+func (*BloatFound) event()      {}
+func (*BloatCleared) event()    {}
+func (*LatencyMeasured) event() {}

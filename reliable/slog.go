@@ -99,6 +99,11 @@ func describeHousekeeping(e Event) (slog.Level, []slog.Attr) {
 		return slog.LevelWarn, attrs
 	case *BloatCleared:
 		return slog.LevelInfo, []slog.Attr{slog.String(LogKeyWorker, e.Worker), slog.String("table", e.Table), slog.Int64("dead_rows", e.DeadRows)}
+	case *LatencyMeasured:
+		return slog.LevelDebug, []slog.Attr{
+			slog.String(LogKeyWorker, e.Worker), slog.Duration("oldest", e.Oldest), slog.Duration("overdue", e.Overdue), slog.Int("backlog", e.Backlog),
+			slog.Int("processed", e.Processed), slog.Duration("minimum", e.Minimum), slog.Duration("maximum", e.Maximum), slog.Duration("average", e.Average),
+		}
 	default:
 		return slog.LevelInfo, nil
 	}
