@@ -40,6 +40,14 @@ type Order struct {
 	Total int
 }
 
+// Booking is what a teller's callback writes for an order: no table forbids it
+// a second time.
+type Booking struct {
+	ID       uint
+	OrderID  uint
+	Callback string
+}
+
 // Call is one run of a callback.
 type Call struct {
 	Entry, Token int64

@@ -12,7 +12,7 @@ import (
 
 // victim and producer are the paths of the programs that are killed. temporary
 // is where the system keeps temporary files, whatever tests are told.
-var victim, producer, temporary string
+var victim, teller, producer, temporary string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -39,8 +39,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "chaos:", s)
 		os.Exit(1) // the processes that it started end with it
 	}()
-	victim, producer = filepath.Join(dir, "victim"), filepath.Join(dir, "producer")
-	build := exec.Command("go", "build", "-tags", "failpoints", "-o", dir, "./victim", "./producer")
+	victim, teller, producer = filepath.Join(dir, "victim"), filepath.Join(dir, "teller"), filepath.Join(dir, "producer")
+	build := exec.Command("go", "build", "-tags", "failpoints", "-o", dir, "./victim", "./teller", "./producer")
 	build.Env = append(os.Environ(), "TMPDIR="+temporary)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {

@@ -2,6 +2,7 @@ package chaos_test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"os"
 	"os/exec"
@@ -24,6 +25,8 @@ type scene struct {
 	url    testdb.DB
 	db     *gorm.DB
 	ledger string
+
+	program string // of the workers; empty is victim
 }
 
 func newScene(t *testing.T, url testdb.DB) *scene {
@@ -43,7 +46,7 @@ func newScene(t *testing.T, url testdb.DB) *scene {
 func (s *scene) start(t *testing.T, failpoint, pace string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
-	cmd := exec.Command(victim)
+	cmd := exec.Command(cmp.Or(s.program, victim))
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.url.URL, "CHAOS_LEDGER="+s.ledger, "CHAOS_PACE="+pace, "RELIABLE_FAILPOINT="+failpoint,
 		"THREADS="+strconv.Itoa(chaos.Threads), "RELIABLE_LEASE_TTL=1s", "RELIABLE_POLL_INTERVAL=20ms", "RELIABLE_BATCH_SIZE=40")
 	cmd.Stderr = log
