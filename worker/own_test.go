@@ -50,21 +50,6 @@ func events[E reliable.Event](t *testing.T, db *gorm.DB, is func(E) bool) *atomi
 	return n
 }
 
-// within is eventually with a limit of one's own.
-func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(limit)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("not within %s: %s", limit, what)
-		}
-	}
-}
-
 // idle waits until no entry is left.
 func idle(t *testing.T, limit time.Duration, db *gorm.DB) {
 	t.Helper()
