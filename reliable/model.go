@@ -22,7 +22,9 @@ type Model[T any] struct {
 
 	// On selects writes to record even if no callback owes anything for them,
 	// for record processors of [ContextModel]. Zero means all writes for a
-	// model without callbacks, and none beyond the callbacks' otherwise.
+	// model without callbacks, and none beyond the callbacks' otherwise. Writes
+	// that neither a callback nor such a processor is for are a mistake that
+	// db.Use reports, unless Config.AllModels records for another binary.
 	On Operation
 
 	// CausalityKey names what the model's entries are ordered by. It is asked

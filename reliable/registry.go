@@ -82,7 +82,7 @@ func (r *Registry) HandleBatch(context, name string, most int, p BatchProcessor)
 			r.mistakes = append(r.mistakes, fmt.Errorf("HandleBatch(%q, %q, %d, %T): context, name and processor are all required", context, name, most, p))
 		}
 		if most < 0 {
-			r.mistakes = append(r.mistakes, fmt.Errorf("HandleBatch(%q, %q, %d, %T): want at most 1 or more entries in a call, or 0 for %d", context, name, most, p, DefaultMaxBatch))
+			r.mistakes = append(r.mistakes, fmt.Errorf("HandleBatch(%q, %q, %d, %T): most is %d: want 1 or more entries in a call, or 0 for %d", context, name, most, p, most, DefaultMaxBatch))
 		}
 		r.handlers = append(r.handlers, &handler{context: context, name: name, together: p, most: cmp.Or(most, DefaultMaxBatch)})
 		r.batches = true
@@ -170,8 +170,8 @@ func (r *Registry) close(all bool) error {
 		if r.ignored[m.typ] {
 			mistakes = append(mistakes, fmt.Errorf("%s: registered and ignored: drop one of the two", m.typ))
 		}
-		if !all && len(m.callbacks) == 0 && !slices.ContainsFunc(r.handlers, func(h *handler) bool { return h.context == ContextModel }) {
-			mistakes = append(mistakes, fmt.Errorf("%s: nothing is owed for it: add a callback, or a record processor with Handle(reliable.ContextModel, ...)", m.typ))
+		if !all && len(r.handlerNames(ContextModel)) == 0 {
+			mistakes = append(mistakes, m.unhandled())
 		}
 		for _, h := range r.handlers {
 			if h.context == ContextModel && m.callback(h.name) != nil {
@@ -189,56 +189,6 @@ func (r *Registry) close(all bool) error {
 		}
 	}
 	return errors.Join(mistakes...)
-}
-
-// mistakes returns what is wrong with the model without looking at its schema.
-func (m *model) mistakes() []error {
-	var errs []error
-	wrong := func(format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: "+format, append([]any{m.typ}, args...)...))
-	}
-	if m.typ.Kind() == reflect.Pointer {
-		wrong("a callback is registered on the pointer: use reliable.Callback[%s]", m.typ.Elem().Name())
-		return errs
-	}
-	if m.typ.Kind() != reflect.Struct || m.class() == "" {
-		wrong("not a named struct: callbacks are registered on models")
-		return errs
-	}
-	names := make(map[string]bool)
-	for _, c := range m.callbacks {
-		switch {
-		case c.name == "":
-			wrong("callback without Name")
-		case c.runs != 1:
-			wrong("callback %q: Run is required, or RunTx, but not both: %d are set", c.name, c.runs)
-		}
-		if c.tx && c.timeout > MaxTxTimeout {
-			wrong("callback %q: Timeout is %s: RunTx may take at most %s, since its transaction holds locks: use Run for what takes longer", c.name, c.timeout, MaxTxTimeout)
-		}
-		if c.maxAttempts < 0 {
-			wrong("callback %q: MaxAttempts is %d: want 1 or more, or 0 for %d", c.name, c.maxAttempts, DefaultMaxAttempts)
-		}
-		if c.noModel && c.whenGone != GoneDiscard {
-			wrong("callback %q: NoModel leaves out the look at the row that WhenGone needs: set one of them", c.name)
-		}
-		if c.timeout < 0 {
-			wrong("callback %q: Timeout is %s: want more than 0, or 0 for the worker's setting", c.name, c.timeout)
-		}
-		if c.on&^opAll != 0 {
-			wrong("callback %q: On is %d: want OpCreate, OpUpdate and OpDestroy joined with |", c.name, c.on)
-		}
-		if err := c.breaker.validate(); err != nil {
-			wrong("callback %q: %w", c.name, err)
-		}
-		for _, name := range append([]string{c.name}, c.aliases...) {
-			if name != "" && names[name] {
-				wrong("callback %q: the name or alias %q is taken", c.name, name)
-			}
-			names[name] = true
-		}
-	}
-	return errs
 }
 
 // callback returns the model's callback with that name or alias, or nil.

@@ -33,6 +33,8 @@ type wrongMethod struct{ ID uint }
 
 func (*wrongMethod) ReliableAfterCommit(context.Context) error { return nil }
 
+type narrow struct{ ID uint }
+
 type keyless struct{ Name string }
 
 func nothing[T any](context.Context, reliable.Change[T]) error { return nil }
@@ -65,7 +67,11 @@ func TestUseReportsEveryMistakeAtOnce(t *testing.T) {
 	reliable.AfterCommit(r, reliable.Callback[*order]{Name: "p", Run: nothing[*order]})
 	reliable.AfterCommit(r, reliable.Callback[keyless]{Name: "k", Run: nothing[keyless]})
 	reliable.Register(r, reliable.Model[wrongMethod]{})
+	reliable.AfterCreateCommit(r, "n", nothing[narrow])
+	reliable.Register(r, reliable.Model[narrow]{On: reliable.OpCreate | reliable.OpDestroy})
 	r.Handle("", "x", nil)
+	r.HandleBatch("search", "", -1, nil)
+	reliable.HandleEvent[int](r, "search", "", "typed", nil)
 
 	err := memory(t).Use(reliable.New(reliable.Config{
 		Registry: r, Tables: reliable.Tables{Schema: "a;b", Prefix: "1"}, MaxRows: -1, MaxEntryBytes: -1,
@@ -76,7 +82,8 @@ func TestUseReportsEveryMistakeAtOnce(t *testing.T) {
 	for _, want := range []string{
 		`callback "a": Run is required`, `callback without Name`, `no such field or column "Totl"; has ID, Status, Total`,
 		`the name or alias "b" is taken`, `callback "both": Run is required, or RunTx, but not both: 2 are set`, `callback "slow": Timeout is 1m0s: RunTx may take at most 1s`, `MaxAttempts is -1`, `Timeout is -1ns`, `On is 64`, `use reliable.Callback[order]`,
-		`no primary key`, `ReliableAfterCommit: not a callback`, `Handle("", "x", <nil>)`, `nothing is owed for it`,
+		`no primary key`, `ReliableAfterCommit: not a callback`, `Handle("", "x", <nil>)`, `HandleBatch("search", "", -1, <nil>): context, name and processor`, `most is -1: want 1 or more entries in a call, or 0 for 100`,
+		`HandleEvent("search", "", "typed"): event and function are required`, `narrow: Register's On names destroy, for which nothing is owed`, `nothing is owed for it`,
 		`tables.Schema "a;b"`, `tables.Prefix "1"`, `Config.MaxRows is -1`, `Config.MaxEntryBytes is -1`,
 	} {
 		if !strings.Contains(err.Error(), want) {
