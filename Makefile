@@ -59,3 +59,4 @@ verify: ## check modules and vet
 	go mod verify
 	go mod tidy -diff
 	go vet ./...
+	cd bench && go mod verify && go mod tidy -diff

@@ -118,6 +118,16 @@ func (b *bench) exec(ctx context.Context, statements ...string) error {
 	return nil
 }
 
+// ask reads one row.
+func (b *bench) ask(ctx context.Context, query string, into ...any) error {
+	conn, err := pgx.Connect(ctx, b.url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	return conn.QueryRow(ctx, query).Scan(into...)
+}
+
 // settle gives all sides the same start: fresh statistics, no page to write,
 // no garbage of the seeding.
 func (b *bench) settle(ctx context.Context, tables ...string) error {
@@ -144,10 +154,13 @@ func (b *bench) until(ctx context.Context, queries ...string) (asked time.Time, 
 	for _, query := range queries {
 		for is := false; !is; {
 			asked = time.Now()
-			if err := conn.QueryRow(ctx, query).Scan(&is); err != nil {
+			err := conn.QueryRow(ctx, query).Scan(&is)
+			switch {
+			case ctx.Err() != nil:
+				return asked, context.Cause(ctx)
+			case err != nil:
 				return asked, fmt.Errorf("%s: %w", query, err)
-			}
-			if is {
+			case is:
 				continue
 			}
 			select {

@@ -13,7 +13,7 @@ import (
 // done would be waited for in vain.
 const patience = 10 * time.Minute
 
-var errSlow = fmt.Errorf("not drained within %s", patience) //nolint:gochecknoglobals // a sentinel
+var errSlow = fmt.Errorf("not drained within %s", patience)
 
 // contender is one way to drain a backlog.
 type contender struct {

@@ -114,12 +114,7 @@ func (p place) fill(ctx context.Context, o options, slices int) error {
 		return err
 	}
 	var size string
-	conn, err := pgx.Connect(ctx, p.bench.url)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	err = conn.QueryRow(ctx, "SELECT pg_size_pretty(pg_total_relation_size($1::regclass))", p.schema+".outbox_entries").Scan(&size)
+	err := p.ask(ctx, fmt.Sprintf("SELECT pg_size_pretty(pg_total_relation_size('%s.outbox_entries'))", p.schema), &size)
 	fmt.Printf("seeded: %s %s\n", size, lap(begun))
 	return err
 }
@@ -139,13 +134,8 @@ func (p place) oldest(ctx context.Context, entries int) (rate float64, err error
 // first returns the span of the backlog's first n entries, and how many it
 // found: a worker that was stopped may have left gaps behind.
 func (p place) first(ctx context.Context, n int) (s span, found int, err error) {
-	conn, err := pgx.Connect(ctx, p.bench.url)
-	if err != nil {
-		return s, 0, err
-	}
-	defer func() { _ = conn.Close(ctx) }()
-	err = conn.QueryRow(ctx, fmt.Sprintf(`SELECT coalesce(min(id) - 1, 0), coalesce(max(id), 0), count(*)
-		FROM (SELECT id FROM %s.outbox_entries ORDER BY id LIMIT %d) first`, p.schema, n)).Scan(&s.after, &s.to, &found)
+	err = p.ask(ctx, fmt.Sprintf(`SELECT coalesce(min(id) - 1, 0), coalesce(max(id), 0), count(*)
+		FROM (SELECT id FROM %s.outbox_entries ORDER BY id LIMIT %d) first`, p.schema, n), &s.after, &s.to, &found)
 	if err == nil && found < n {
 		err = fmt.Errorf("the backlog has %d entries left, %d are needed", found, n)
 	}

@@ -60,9 +60,27 @@ func (p place) seed(ctx context.Context, db *gorm.DB, n, orders int) error {
 			fmt.Printf("        seeded %d of %d\n", min((to+1)*pattern, n), n)
 		}
 	}
+	if err := p.checkSeed(ctx, n); err != nil {
+		return err
+	}
 	return p.exec(ctx,
 		fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s.orders', 'id'), %d)", p.schema, max(n, 1)),
 		fmt.Sprintf("SELECT setval(pg_get_serial_sequence('%s.outbox_entries', 'id'), %d)", p.schema, max(n, 1)))
+}
+
+// checkSeed looks at the last entry: it must be what the plugin would have
+// written for the order of its id.
+func (p place) checkSeed(ctx context.Context, n int) error {
+	if n == 0 {
+		return nil
+	}
+	var same bool
+	err := p.ask(ctx, fmt.Sprintf(`SELECT count(*) = 1 FROM %s.outbox_entries WHERE id = %[2]d AND resource_id = '%[2]d'
+		AND changeset LIKE '{"v":1,"key":{"id":%[2]d},"set":{%%' AND changeset LIKE '%%,"id":[null,%[2]d],%%'`, p.schema, n), &same)
+	if err == nil && !same {
+		err = errors.New("the plugin writes entries in another form than seed.go copies")
+	}
+	return err
 }
 
 // copies returns the statement that copies the pattern's rows for the given

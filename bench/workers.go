@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/gorm-aftercommit/aftercommit/processors"
 )
 
@@ -93,15 +91,10 @@ func (p place) prepare(ctx context.Context, entries, orders int) error {
 // room checks that the server has that many connections to give. Others may
 // leave within a minute.
 func (b *bench) room(ctx context.Context, n int) error {
-	conn, err := pgx.Connect(ctx, b.url)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(ctx) }()
 	for deadline := time.Now().Add(time.Minute); ; {
 		var most, used int
-		err := conn.QueryRow(ctx, `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
-			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')`).Scan(&most, &used)
+		err := b.ask(ctx, `SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+			(SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')`, &most, &used)
 		if err != nil || most-used >= n {
 			return err
 		}
