@@ -24,9 +24,13 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 	}
 	var id string
 	var sent time.Time
+	acquitted := 0
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		id, sent = fmt.Sprintf("%s-%08x", p.site.Worker, rand.Uint32()), time.Now()
 		if old != "" {
+			if acquitted, err = p.acquit(ctx, tx); err != nil {
+				return err
+			}
 			if _, err := tx.ExecContext(ctx, p.q.abandon, old, idList(p.dialect, nil)); err != nil {
 				return err
 			}
@@ -42,6 +46,7 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 	}
 	p.mu.Lock()
 	p.worker, p.lapsed, p.watermark = id, false, 0
+	p.suspicions = slices.Delete(p.suspicions, 0, acquitted)
 	p.trust(sent)
 	p.mu.Unlock()
 	p.renewed(sent)
@@ -180,6 +185,9 @@ func (p *NonOrdered) giveUp() {
 	p.lapsed = true
 	for token, c := range p.claims {
 		close(c.lost)
+		if c.alone {
+			p.suspicions = append(p.suspicions, suspicion{token, c.entries[0].ID})
+		}
 		p.forget(token)
 	}
 }

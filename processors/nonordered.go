@@ -72,6 +72,8 @@ type NonOrdered struct {
 	watermark int64   // highest id that the fresh scan saw
 	orphans   map[int64]*reliable.OutboxEntry
 
+	suspicions []suspicion // to be taken back when the worker registers anew
+
 	settled   chan struct{} // a claim left claims
 	patience  time.Duration // with other entries, when a suspect is due
 	crowdedTo time.Time     // until when suspects run in company

@@ -30,6 +30,7 @@ type queries struct {
 	deadWorkers         string // deletes them
 	strayClaims         string // claims whose worker is gone
 	suspect             string // marks what a dead worker left
+	acquit              string // takes a crash back
 	died                string // an entry, if it is dead; see entryColumns
 	countKind           string
 	pauses              string
@@ -57,7 +58,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	}
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.died, &q.countKind, &q.pauses,
+		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.countKind, &q.pauses,
 	} {
 		*text = names.Replace(*text)
 	}

@@ -87,9 +87,12 @@ func jsonQueries() queries {
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
 		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
 		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list} AND processed_at IS NULL`,
-		died:         `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
-		countKind:    `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = ?`,
-		pauses:       `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
+		acquit: `UPDATE {entries} SET updated_at = {now}, error_message = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE error_message END,
+			dead_at = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE dead_at END,
+			error_class = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE error_class END, crashes = crashes - 1 WHERE id = ? AND crashes > 0`,
+		died:      `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
+		countKind: `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = ?`,
+		pauses:    `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
 	}
 }
 
@@ -97,7 +100,7 @@ func jsonQueries() queries {
 func (q *queries) expand(r *strings.Replacer) {
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.archive, &q.drop, &q.keep,
-		&q.deleteClaims, &q.abandon, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.countKind,
+		&q.deleteClaims, &q.abandon, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.acquit, &q.countKind,
 	} {
 		*text = r.Replace(*text)
 	}

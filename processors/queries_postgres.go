@@ -50,6 +50,11 @@ func postgresQueries() queries {
 			error_class = CASE WHEN crashes + $2 >= $3 THEN 'crash' ELSE error_class END,
 			error_message = CASE WHEN crashes + $2 >= $3 THEN 'the worker died each time that this entry ran alone' ELSE error_message END
 			WHERE id = ANY ($1::bigint[]) AND processed_at IS NULL`,
+		acquit: `UPDATE {entries} SET updated_at = clock_timestamp(), crashes = crashes - 1,
+			dead_at = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE dead_at END,
+			error_class = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE error_class END,
+			error_message = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE error_message END
+			WHERE id = $1 AND crashes > 0`,
 		died:      `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
 		countKind: `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = $1`,
 		pauses:    `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,

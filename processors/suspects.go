@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 )
 
 // A worker that dies leaves entries of which one may have killed it. They are
 // suspects, and run one at a time with nothing else in the process: what kills
-// a worker then is known, and only that is counted.
+// a worker then is known, and only that is counted. A rescuer also counts when
+// the worker lives and only lost its lease: that worker takes it back.
 
 // defaultPatience is how long a suspect waits for other entries, or they for
 // it: longer than callbacks may usually take. After that it runs in company,
@@ -53,6 +55,9 @@ func (p *NonOrdered) leaveAlone(ctx context.Context) error {
 		return err
 	}
 	if !finished {
+		p.mu.Lock()
+		c.alone = false // what is counted from now on is not counted alone
+		p.mu.Unlock()
 		err = p.claimer.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, p.q.company, c.token)
 			return err
@@ -63,6 +68,39 @@ func (p *NonOrdered) leaveAlone(ctx context.Context) error {
 	}
 	p.lone = nil
 	return nil
+}
+
+// suspicion is a suspect that ran alone when the lease was lost.
+type suspicion struct{ token, entry int64 }
+
+// acquit takes back what rescuers counted against suspects that ran alone here
+// while this worker was taken for dead: it lives, so they killed nobody. One
+// that this made dead is due again. It returns how many suspicions it dealt
+// with. The claim's own row, if it is still there, shows that nobody counted.
+func (p *NonOrdered) acquit(ctx context.Context, tx *sql.Tx) (n int, err error) {
+	p.mu.Lock()
+	suspicions := slices.Clone(p.suspicions)
+	p.mu.Unlock()
+	for _, s := range suspicions {
+		own, err := tx.ExecContext(ctx, p.q.deleteClaims, idList(p.dialect, []int64{s.token}))
+		if err != nil {
+			return 0, err
+		}
+		if there, err := own.RowsAffected(); err != nil || there > 0 {
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
+		args := []any{s.entry, p.MaxCrashes}
+		if p.dialect != "postgres" {
+			args = []any{p.MaxCrashes, p.MaxCrashes, p.MaxCrashes, s.entry}
+		}
+		if _, err := tx.ExecContext(ctx, p.q.acquit, args...); err != nil {
+			return 0, err
+		}
+	}
+	return len(suspicions), nil
 }
 
 // until waits until ok holds, but not longer than p.patience. It reports

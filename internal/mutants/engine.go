@@ -74,7 +74,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M22", Bug: "a transaction of the worker's has no deadline", File: "processors/session.go",
-			Old: "ctx, cancel := context.WithTimeout(ctx, statementTimeout)", New: "ctx, cancel := context.WithCancel(ctx)",
+			Old: "ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, statementTimeout))", New: "_ = cmp.Or(s.timeout, statementTimeout)\n\tctx, cancel := context.WithCancel(ctx)",
 			Package: "worker", Test: "TestEveryCallHasADeadline",
 		},
 		{
@@ -96,6 +96,11 @@ func engine() []Mutant {
 			Name: "blamed", Bug: "every entry that a dead worker held counts a crash", File: "processors/rescue.go",
 			Old: "if c.alone {\n", New: "if c.alone || true {\n",
 			Package: "chaos/matrix", Test: "TestMatrix/cells/callback.after_sqlite",
+		},
+		{
+			Name: "convicted", Bug: "a lease lost by a worker that lives stays a crash of its suspect", File: "processors/lease.go",
+			Old: "if acquitted, err = p.acquit(ctx, tx); err != nil {", New: "if false {",
+			Package: "processors", Test: "TestALostLeaseIsNoCrash", Only: "sqlite",
 		},
 		{
 			Name: "again", Bug: "the claim's second statement does not look at the claims again", File: "processors/queries_postgres.go",
