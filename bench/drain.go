@@ -62,9 +62,6 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 	if err != nil {
 		return nil, err
 	}
-	ourSide := func(name string, side ours) *contender {
-		return &contender{name: name, drain: func(ctx context.Context) (cost, error) { return b.ours(ctx, o.entries, side) }}
-	}
 	floor := func(name string, completion processors.Completion) *contender {
 		return &contender{name: name, drain: func(ctx context.Context) (cost, error) { return b.floor(ctx, o.entries, completion) }}
 	}
@@ -72,20 +69,12 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 		name:  fmt.Sprintf("River, MaxWorkers %d", best),
 		drain: func(ctx context.Context) (cost, error) { return b.river(ctx, o.entries, best) },
 	}
-	archive := ourSide("ours, archive", ours{completion: processors.Archive})
-	deleted := ourSide("ours, delete", ours{completion: processors.Delete})
-	model := ourSide("ours, model and changeset", ours{completion: processors.Archive, work: reading})
-	contenders := []*contender{
-		river, archive, deleted, model, ourSide("ours, record processor", ours{completion: processors.Archive, work: record}),
-		floor("raw floor, archive", processors.Archive), floor("raw floor, delete", processors.Delete),
-	}
-	for round := range rounds {
-		fmt.Printf("\nround %d of %d\n", round+1, rounds)
-		for _, c := range contenders {
-			if err := c.run(ctx); err != nil {
-				return nil, err
-			}
-		}
+	forms := b.forms(o.entries)
+	archive, deleted, model := forms[0], forms[1], forms[2]
+	contenders := slices.Concat([]*contender{river}, forms,
+		[]*contender{floor("raw floor, archive", processors.Archive), floor("raw floor, delete", processors.Delete)})
+	if err := byTurns(ctx, contenders, rounds); err != nil {
+		return nil, err
 	}
 	fmt.Printf("\n%-32s %s  x River, median of %d rounds\n", "the median round", costColumns, rounds)
 	for _, c := range contenders {
@@ -96,6 +85,40 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 	d, _, _ := deleted.ratio(river)
 	m, _, _ := model.ratio(river)
 	return results{fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f", r, d, m)}, nil
+}
+
+// forms returns ours with the history, without it, with the model and the
+// changeset read, and as River does it: without either.
+func (b *bench) forms(entries int) []*contender {
+	form := func(name string, side ours) *contender {
+		return &contender{name: "ours, " + name, drain: func(ctx context.Context) (cost, error) { return b.ours(ctx, entries, side) }}
+	}
+	return []*contender{
+		form("archive", ours{completion: processors.Archive}),
+		form("delete", ours{completion: processors.Delete}),
+		form("model and changeset", ours{completion: processors.Archive, work: reading}),
+		form("record processor", ours{completion: processors.Archive, work: record}),
+	}
+}
+
+// byTurns runs each contender once a round.
+func byTurns(ctx context.Context, contenders []*contender, rounds int) error {
+	for round := range rounds {
+		fmt.Printf("\nround %d of %d\n", round+1, rounds)
+		for _, c := range contenders {
+			if err := c.run(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drainOurs drains with ours alone: for who looks where its time goes.
+func drainOurs(ctx context.Context, b *bench, o options) (results, error) {
+	title("ours: %d entries, a callback that does nothing, on PostgreSQL", o.entries)
+	fmt.Printf("ours: %s\n\n%-32s %s\n", defaults(), "", costColumns)
+	return nil, byTurns(ctx, b.forms(o.entries), or(o.rounds, 3))
 }
 
 // sweepRiver returns the MaxWorkers with which River is fastest, on a quarter of

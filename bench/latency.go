@@ -34,7 +34,7 @@ type arrival struct {
 // has time to become idle; where it polls, a commit falls anywhere between two
 // polls.
 func wakings() []waking {
-	idle := func() time.Duration { return 20*time.Millisecond + rand.N(20*time.Millisecond) }
+	idle := func() time.Duration { return 15*time.Millisecond + rand.N(10*time.Millisecond) }
 	return []waking{
 		{"inprocess", workHere, idle, 1},
 		{"notify", workElsewhere, idle, 1},
@@ -80,6 +80,9 @@ func short(d time.Duration) string { return fmt.Sprintf("%.2fms", float64(d.Micr
 
 // sample returns the latencies of that many commits.
 func (b *bench) sample(ctx context.Context, w waking, write operation, commits int) ([]time.Duration, error) {
+	if err := b.room(ctx, w.lanes*(connections(1)+3)); err != nil {
+		return nil, err
+	}
 	var mu sync.Mutex
 	var all []time.Duration
 	errs := make([]error, w.lanes)

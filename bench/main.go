@@ -1,6 +1,7 @@
 // Command bench measures side by side, by turns, in one run on one PostgreSQL:
 //
 //	drain      River, ours and the raw floor drain a backlog
+//	ours       ours drains alone
 //	workers    worker processes share a backlog; threads in one process
 //	hold       a drain while another transaction holds xmin, and one before a large backlog
 //	memory     what a worker process takes before a large backlog, and with large entries
@@ -8,7 +9,7 @@
 //	write      GORM writes without the plugin and with it
 //	deadlocks  transactions that deadlock: plain, with a locking SELECT before each write, and with the plugin
 //
-// Without an argument it does all but the last. With -database mariadb or
+// Without an argument it does all but ours and deadlocks. With -database mariadb or
 // sqlite, ours drains alone on that. README.md says how to read the results.
 package main
 
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"slices"
 	"syscall"
 	"time"
@@ -27,10 +29,11 @@ import (
 // options are what the command line says.
 type options struct {
 	database string
-	entries  int // of what is drained
-	backlog  int // of what waits behind it
-	commits  int // whose latency is measured, of each kind
-	rounds   int // 0: as many as the benchmark takes
+	entries  int    // of what is drained
+	backlog  int    // of what waits behind it
+	commits  int    // whose latency is measured, of each kind
+	rounds   int    // 0: as many as the benchmark takes
+	profile  string // file for this process's CPU profile; empty is none
 }
 
 // results are lines of names and numbers.
@@ -43,7 +46,10 @@ type benchmark struct {
 }
 
 func benchmarks() []benchmark {
-	return []benchmark{{"drain", drain}, {"workers", workers}, {"hold", hold}, {"memory", memory}, {"latency", latency}, {"write", write}, {"deadlocks", deadlocks}}
+	return []benchmark{
+		{"drain", drain}, {"ours", drainOurs}, {"workers", workers}, {"hold", hold}, {"memory", memory}, {"latency", latency},
+		{"write", write}, {"deadlocks", deadlocks},
+	}
 }
 
 func main() {
@@ -54,13 +60,16 @@ func main() {
 	o, names := parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if other, ok := others()[o.database]; ok {
-		fail(other.drain(ctx, o))
-		return
-	}
 	chosen, err := choose(names)
 	fail(err)
-	fail(run(ctx, chosen, o))
+	profiled, err := profile(o.profile)
+	fail(err)
+	if other, ok := others()[o.database]; ok {
+		err = other.drain(ctx, o)
+	} else {
+		err = run(ctx, chosen, o)
+	}
+	fail(errors.Join(err, profiled()))
 }
 
 // parse reads the command line. One that makes no sense ends the process.
@@ -70,6 +79,7 @@ func parse() (o options, names []string) {
 	flag.IntVar(&o.backlog, "backlog", 10_000_000, "hold, memory: entries of a large backlog")
 	flag.IntVar(&o.commits, "commits", 300, "latency: commits of each kind")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each side (default: write 20, deadlocks 10, others 3)")
+	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to the file")
 	flag.Parse()
 	_, other := others()[o.database]
 	if o.entries < 1 || o.backlog < o.entries || o.commits < 1 || o.rounds < 0 || !other && o.database != "postgres" || other && flag.NArg() > 0 {
@@ -91,13 +101,28 @@ func fail(err error) {
 	}
 }
 
+// profile begins to write a CPU profile, and returns how to end it.
+func profile(path string) (end func() error, err error) {
+	if path == "" {
+		return func() error { return nil }, nil
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() error { pprof.StopCPUProfile(); return file.Close() }, nil
+}
+
 // choose returns the benchmarks with the names.
 func choose(names []string) (chosen []benchmark, err error) {
 	all := benchmarks()
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no benchmark %q: want drain, workers, hold, memory, latency, write or deadlocks", name)
+			return nil, fmt.Errorf("no benchmark %q: want drain, ours, workers, hold, memory, latency, write or deadlocks", name)
 		}
 		chosen = append(chosen, all[i])
 	}
