@@ -95,6 +95,31 @@ func faults() map[string][]faulty {
 		"finish of many": {{fault: fault{finish: func(ctx context.Context, c *faultyClaim, o []reliable.Outcome) error {
 			return c.Claim.Finish(ctx, o[:len(o)/2])
 		}}}},
+		"finish in a transaction": {
+			{fault: fault{inTx: func(context.Context, *faultyClaim, gorm.ConnPool, reliable.Outcome) error { return nil }}},
+			{fault: fault{asked: func(context.Context, *faultyClaim, reliable.Outcome) (bool, error) { return false, nil }}},
+			{fault: fault{inTx: func(ctx context.Context, c *faultyClaim, tx gorm.ConnPool, o reliable.Outcome) error {
+				if o.State != reliable.StateDone {
+					return nil
+				}
+				return c.Claim.FinishIn(ctx, tx, o)
+			}}},
+		},
+		"rollback": {
+			{fault: fault{asked: func(context.Context, *faultyClaim, reliable.Outcome) (bool, error) { return true, nil }}},
+			{fault: fault{inTx: func(ctx context.Context, c *faultyClaim, _ gorm.ConnPool, o reliable.Outcome) error {
+				return c.Claim.Finish(ctx, []reliable.Outcome{o})
+			}}},
+		},
+		"transaction fenced": {
+			{fault: fault{inTx: func(ctx context.Context, c *faultyClaim, tx gorm.ConnPool, o reliable.Outcome) error {
+				if err := c.Claim.FinishIn(ctx, tx, o); !errors.Is(err, reliable.ErrLeaseLost) {
+					return err
+				}
+				return nil
+			}}},
+			{fault: fault{asked: func(context.Context, *faultyClaim, reliable.Outcome) (bool, error) { return true, nil }}},
+		},
 		"retry": {
 			{fault: altered(func(o *reliable.Outcome) { o.Attempts = 0 })},
 			{fault: altered(func(o *reliable.Outcome) { o.Callbacks = nil })},

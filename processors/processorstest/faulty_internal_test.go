@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
@@ -24,6 +26,8 @@ type fault struct {
 	token   func(t int64) int64
 	at      func(t time.Time) time.Time
 	finish  func(ctx context.Context, c *faultyClaim, o []reliable.Outcome) error
+	inTx    func(ctx context.Context, c *faultyClaim, tx gorm.ConnPool, o reliable.Outcome) error
+	asked   func(ctx context.Context, c *faultyClaim, o reliable.Outcome) (bool, error)
 	release func(ctx context.Context, c *faultyClaim) error
 	lost    func(l <-chan struct{}) <-chan struct{}
 }
@@ -83,6 +87,20 @@ func (c *faultyClaim) Finish(ctx context.Context, o []reliable.Outcome) error {
 		return f(ctx, c, o)
 	}
 	return c.Claim.Finish(ctx, o)
+}
+
+func (c *faultyClaim) FinishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outcome) error {
+	if f := c.p.fault.inTx; f != nil {
+		return f(ctx, c, tx, o)
+	}
+	return c.Claim.FinishIn(ctx, tx, o)
+}
+
+func (c *faultyClaim) FinishedIn(ctx context.Context, o reliable.Outcome) (bool, error) {
+	if f := c.p.fault.asked; f != nil {
+		return f(ctx, c, o)
+	}
+	return c.Claim.FinishedIn(ctx, o)
 }
 
 func (c *faultyClaim) Release(ctx context.Context) error {
