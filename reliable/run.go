@@ -174,10 +174,10 @@ func (r *run) call(ctx context.Context, u *unit, a Attempt) (err error) {
 		}
 		r.exited = &PanicError{Stack: debug.Stack()}
 	}()
-	err = r.invoke(bounded, u, a)
+	err = r.invoke(bounded, u, a) //nolint:contextcheck // bounded is a child of ctx
 	returned = true
 	if errors.Is(err, context.DeadlineExceeded) && bounded.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("%w: %w", context.Cause(bounded), err)
+		err = fmt.Errorf("%w: %w", context.Cause(bounded), err) //nolint:contextcheck // as above
 	}
 	return err
 }
