@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 // could come to. One connection claims a batch ahead, the other finishes.
 func (b *bench) floor(ctx context.Context, entries int, completion processors.Completion) (c cost, err error) {
 	err = b.in(ctx, func(p place) error {
-		db, closed, err := openOurs(p.url, nothing.registry(func(uint) {}))
+		db, closed, err := openOurs(p.url, reliable.Config{Registry: nothing.registry(func(uint) {})})
 		if err != nil {
 			return err
 		}

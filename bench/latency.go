@@ -106,7 +106,8 @@ func (b *bench) sample(ctx context.Context, w waking, write operation, commits i
 // lane commits one order at a time and waits for its callback.
 func (p place) lane(ctx context.Context, w waking, write operation, commits int) (all []time.Duration, err error) {
 	begun := make(chan arrival, 16)
-	db, closed, err := openOurs(p.url, nothing.registry(func(id uint) { begun <- arrival{id, clock()} }))
+	registry := nothing.registry(func(id uint) { begun <- arrival{id, clock()} })
+	db, closed, err := openOurs(p.url, reliable.Config{Registry: registry})
 	if err != nil {
 		return nil, err
 	}

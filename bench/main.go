@@ -47,8 +47,14 @@ type benchmark struct {
 
 func benchmarks() []benchmark {
 	return []benchmark{
-		{"drain", drain}, {"ours", drainOurs}, {"workers", workers}, {"hold", hold}, {"memory", memory}, {"latency", latency},
-		{"write", write}, {"deadlocks", deadlocks},
+		{"drain", drain},
+		{"ours", drainOurs},
+		{"workers", workers},
+		{"hold", hold},
+		{"memory", memory},
+		{"latency", latency},
+		{"write", write},
+		{"deadlocks", deadlocks},
 	}
 }
 

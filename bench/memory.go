@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // Entries that are large.
@@ -48,7 +49,7 @@ func memory(ctx context.Context, b *bench, o options) (results, error) {
 // large drains entries of documents by one worker process.
 func (b *bench) large(ctx context.Context) (c crowd, err error) {
 	err = b.in(ctx, func(p place) error {
-		db, closed, err := openOurs(p.url, nothing.registry(func(uint) {}))
+		db, closed, err := openOurs(p.url, reliable.Config{Registry: nothing.registry(func(uint) {})})
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
 
@@ -31,12 +32,13 @@ func (b *bench) ours(ctx context.Context, entries int, o ours) (c cost, err erro
 	err = b.in(ctx, func(p place) error {
 		var runs, sum atomic.Int64
 		ran := make(chan struct{})
-		db, closed, err := openOurs(p.url, cmp.Or(o.work, nothing).registry(func(id uint) {
+		registry := cmp.Or(o.work, nothing).registry(func(id uint) {
 			sum.Add(int64(id))
 			if runs.Add(1) == int64(entries) {
 				close(ran)
 			}
-		}))
+		})
+		db, closed, err := openOurs(p.url, reliable.Config{Registry: registry})
 		if err != nil {
 			return err
 		}

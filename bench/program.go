@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
 
@@ -65,7 +66,7 @@ func (p program) run(commands *bufio.Reader, out io.Writer) error {
 			say("ran %d %d", id, at)
 		}
 	}
-	db, closed, err := openOurs(p.URL, p.Work.registry(ran))
+	db, closed, err := openOurs(p.URL, reliable.Config{Registry: p.Work.registry(ran)})
 	if err != nil {
 		return err
 	}

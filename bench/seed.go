@@ -22,7 +22,7 @@ const pattern = 1000
 const chunk = 100 * pattern
 
 // openOurs connects to a schema, with the plugin.
-func openOurs(url string, registry *reliable.Registry) (db *gorm.DB, closed func() error, err error) {
+func openOurs(url string, config reliable.Config) (db *gorm.DB, closed func() error, err error) {
 	db, err = gorm.Open(postgres.Open(url), &gorm.Config{Logger: logger.Discard})
 	if err != nil {
 		return nil, nil, err
@@ -31,7 +31,8 @@ func openOurs(url string, registry *reliable.Registry) (db *gorm.DB, closed func
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := db.Use(reliable.New(reliable.Config{Registry: registry, MaxEntryBytes: 4 << 20})); err != nil {
+	config.MaxEntryBytes = 4 << 20
+	if err := db.Use(reliable.New(config)); err != nil {
 		return nil, nil, errors.Join(err, pool.Close())
 	}
 	return db, pool.Close, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // Numbers of worker processes that share a backlog.
@@ -81,7 +82,7 @@ func (b *bench) shared(ctx context.Context, entries, n int) (rate float64, err e
 
 // prepare seeds a schema for worker processes.
 func (p place) prepare(ctx context.Context, entries, orders int) error {
-	db, closed, err := openOurs(p.url, nothing.registry(func(uint) {}))
+	db, closed, err := openOurs(p.url, reliable.Config{Registry: nothing.registry(func(uint) {})})
 	if err != nil {
 		return err
 	}
