@@ -54,6 +54,7 @@ type Call struct {
 	Callback     string
 	Attempt      int
 	Subject      uint // id of the row
+	Total        int
 }
 
 // Callbacks returns a registry with two callbacks for an order that is created
@@ -62,7 +63,7 @@ func Callbacks(run func(ctx context.Context, c Call) error) *reliable.Registry {
 	r := new(reliable.Registry)
 	for _, name := range []string{"first", "second"} {
 		reliable.AfterCreateCommit(r, name, func(ctx context.Context, c reliable.Change[Order]) error {
-			return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID})
+			return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID, c.Model.Total})
 		})
 	}
 	for _, name := range []string{"ship", "bill"} {
@@ -70,7 +71,7 @@ func Callbacks(run func(ctx context.Context, c Call) error) *reliable.Registry {
 			Name:    name,
 			Backoff: reliable.Exponential(50*time.Millisecond, time.Second),
 			Run: func(ctx context.Context, c reliable.Change[Sale]) error {
-				return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID})
+				return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID, c.Model.Total})
 			},
 			WhenGone: reliable.GoneRun,
 		})

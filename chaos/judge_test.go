@@ -2,7 +2,6 @@ package chaos_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,7 +20,7 @@ func (r *round) judge(t *testing.T, all *table) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := chaos.Check(h, chaos.Facts{LeaseTTL: roundLease, MaxCrashes: 3, Bound: chaos.Bound, Entries: r.entriesLeft(t)})
+	report := chaos.Check(h, chaos.Facts{LeaseTTL: roundLease, MaxCrashes: 3, Bound: chaos.Bound, Entries: facts(t, r.shop.db)})
 	for i, fault := range report.Faults {
 		if i == 20 {
 			t.Errorf("and %d more", len(report.Faults)-i)
@@ -60,32 +59,6 @@ func (r *round) asked(t *testing.T, h *chaos.History) {
 	if want := r.faults[chaos.Kill] + r.faults[chaos.KillProducer]; killed < want {
 		t.Errorf("%d processes were seen to end by SIGKILL, want %d", killed, want)
 	}
-}
-
-// entriesLeft reads what became of every entry.
-func (r *round) entriesLeft(t *testing.T) []chaos.EntryFact {
-	t.Helper()
-	var facts []chaos.EntryFact
-	for _, from := range []string{"0 AS done, dead_at IS NOT NULL AS dead FROM outbox_entries", "1 AS done, 1 = 0 AS dead FROM outbox_history"} {
-		var rows []struct {
-			ID                int64
-			Owed              string
-			Attempts, Crashes int
-			Done              int
-			Dead              bool
-		}
-		if err := r.shop.db.Raw("SELECT id, owed, attempts, crashes, " + from).Scan(&rows).Error; err != nil {
-			t.Fatal(err)
-		}
-		for _, row := range rows {
-			f := chaos.EntryFact{ID: row.ID, Attempts: row.Attempts, Crashes: row.Crashes, Done: row.Done == 1, Dead: row.Dead}
-			if err := json.Unmarshal([]byte(row.Owed), &f.Owed); err != nil {
-				t.Fatal(err)
-			}
-			facts = append(facts, f)
-		}
-	}
-	return facts
 }
 
 // leftovers checks I8.

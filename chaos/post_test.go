@@ -100,14 +100,7 @@ func (c *crew) serve(ctx context.Context, p *post) error {
 	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		return err
 	}
-	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	how := "clean"
-	switch {
-	case status.Signaled() && status.Signal() == syscall.SIGKILL:
-		how = "killed"
-	case cmd.ProcessState.ExitCode() != 0:
-		how = "failed"
-	}
+	how := ending(cmd)
 	if err := c.ledger.WriteOf(process, "exit", how); err != nil {
 		return err
 	}

@@ -3,11 +3,13 @@ package chaos_test
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,16 +24,17 @@ import (
 
 // scene is a database with work, and the ledger of the workers.
 type scene struct {
-	url    testdb.DB
-	db     *gorm.DB
-	ledger string
-
+	url     testdb.DB
+	address string // of the database, for workers
+	db      *gorm.DB
+	ledger  string
+	lease   time.Duration
 	program string // of the workers; empty is victim
 }
 
 func newScene(t *testing.T, url testdb.DB) *scene {
 	t.Helper()
-	s := &scene{url: url, ledger: filepath.Join(t.TempDir(), "ledger")}
+	s := &scene{url: url, address: url.URL, ledger: filepath.Join(t.TempDir(), "ledger"), lease: time.Second}
 	s.db = s.url.Open(t)
 	registry := chaos.Callbacks(chaos.Idle)
 	batch := make([]chaos.Order, orders)
@@ -47,9 +50,10 @@ func (s *scene) start(t *testing.T, failpoint, pace string) (*exec.Cmd, *bytes.B
 	t.Helper()
 	log := new(bytes.Buffer)
 	cmd := exec.Command(cmp.Or(s.program, victim))
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.url.URL, "CHAOS_LEDGER="+s.ledger, "CHAOS_PACE="+pace, "RELIABLE_FAILPOINT="+failpoint,
-		"THREADS="+strconv.Itoa(chaos.Threads), "RELIABLE_LEASE_TTL=1s", "RELIABLE_POLL_INTERVAL=20ms", "RELIABLE_BATCH_SIZE=40")
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.address, "CHAOS_LEDGER="+s.ledger, "CHAOS_PACE="+pace, "RELIABLE_FAILPOINT="+failpoint,
+		"THREADS="+strconv.Itoa(chaos.Threads), "RELIABLE_LEASE_TTL="+s.lease.String(), "RELIABLE_POLL_INTERVAL=20ms", "RELIABLE_BATCH_SIZE=40")
 	cmd.Stderr = log
+	endWithParent(cmd)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +66,7 @@ func (s *scene) start(t *testing.T, failpoint, pace string) (*exec.Cmd, *bytes.B
 	return cmd, log
 }
 
-// wait waits for a worker's end.
+// wait waits for a worker's end, and notes it in the ledger.
 func wait(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	stuck := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGABRT) })
@@ -70,6 +74,30 @@ func wait(t *testing.T, cmd *exec.Cmd) {
 	var exit *exec.ExitError
 	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
+	}
+	for _, variable := range cmd.Env {
+		if path, ok := strings.CutPrefix(variable, "CHAOS_LEDGER="); ok {
+			ledger, err := chaos.OpenLedger(path, cmd.Process.Pid)
+			if err == nil {
+				err = errors.Join(ledger.Write("exit", ending(cmd)), ledger.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// ending says how a process ended, as a ledger does.
+func ending(cmd *exec.Cmd) string {
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case status.Signaled() && status.Signal() == syscall.SIGKILL:
+		return "killed"
+	case cmd.ProcessState.ExitCode() != 0:
+		return "failed"
+	default:
+		return "clean"
 	}
 }
 
@@ -86,8 +114,16 @@ func die(t *testing.T, cmd *exec.Cmd) {
 func (s *scene) drain(t *testing.T) {
 	t.Helper()
 	cmd, _ := s.start(t, "", "0s")
+	s.registered(t, cmd)
 	s.until(t, func() bool { return s.count(t, "outbox_entries") == 0 })
 	s.stop(t, cmd)
+}
+
+// registered waits until a worker has begun.
+func (s *scene) registered(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	row := "outbox_workers WHERE pid = " + strconv.Itoa(cmd.Process.Pid)
+	s.until(t, func() bool { return s.count(t, row) == 1 })
 }
 
 // stop ends a worker with SIGTERM.
@@ -151,5 +187,63 @@ func (s *scene) check(t *testing.T, kills int) {
 	if n := s.count(t, "outbox_history WHERE attempts > 0 OR crashes > 0"); n != 0 {
 		t.Errorf("%d entries were blamed for a kill, want 0", n)
 	}
+	s.judge(t)
 	t.Logf("%d entries ran again after %d kills", v.Duplicates, kills)
+}
+
+// judge holds ledger and tables against the invariants.
+func (s *scene) judge(t *testing.T) *chaos.Report {
+	t.Helper()
+	h := s.history(t)
+	report := chaos.Check(h, chaos.Facts{LeaseTTL: s.lease, MaxCrashes: 3, Bound: chaos.Bound, Entries: facts(t, s.db)})
+	for _, fault := range report.Faults {
+		t.Error(fault)
+	}
+	return report
+}
+
+func (s *scene) history(t *testing.T) *chaos.History {
+	t.Helper()
+	h, err := chaos.ReadLedger(s.ledger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// runs returns the runs for an order, of one worker or, if that is nil, of all.
+func (s *scene) runs(t *testing.T, order string, worker *exec.Cmd) (found []*chaos.Run) {
+	t.Helper()
+	for _, r := range s.history(t).Runs {
+		if r.Subject == order && (worker == nil || r.Worker == worker.Process.Pid) {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// facts reads what became of every entry.
+func facts(t *testing.T, db *gorm.DB) []chaos.EntryFact {
+	t.Helper()
+	var all []chaos.EntryFact
+	for _, from := range []string{"0 AS done, dead_at IS NOT NULL AS dead FROM outbox_entries", "1 AS done, 1 = 0 AS dead FROM outbox_history"} {
+		var rows []struct {
+			ID                int64
+			Owed              string
+			Attempts, Crashes int
+			Done              int
+			Dead              bool
+		}
+		if err := db.Raw("SELECT id, owed, attempts, crashes, " + from).Scan(&rows).Error; err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			f := chaos.EntryFact{ID: row.ID, Attempts: row.Attempts, Crashes: row.Crashes, Done: row.Done == 1, Dead: row.Dead}
+			if err := json.Unmarshal([]byte(row.Owed), &f.Owed); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, f)
+		}
+	}
+	return all
 }

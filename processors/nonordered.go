@@ -120,10 +120,14 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	go func() { defer close(tended); newHousekeeper(p.Housekeeping, p.site, p.Completion, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
 	failpoint.Hit("worker.leaving")
+	behind := p.held() > 0
 	p.lose() // what is left: of callbacks that were left behind
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()
 	err = p.sweep(leave, &keeper, func(ctx context.Context, tx *sql.Tx) error {
+		if behind { // they may run on until the process ends: nobody takes over before the lease is over
+			return nil
+		}
 		_, err := tx.ExecContext(ctx, p.q.deregister, p.id())
 		return err
 	})

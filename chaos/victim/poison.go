@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,9 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/chaos"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
+
+// looping is the total of an order that a loop made.
+const looping = -1
 
 // poison is an order whose callbacks misbehave.
 type poison struct {
@@ -41,10 +45,13 @@ func parsePoison(text string) (poison, error) {
 // misdeeds returns what callbacks can do, by name.
 func misdeeds() map[string]func(ctx context.Context, db *gorm.DB) error {
 	return map[string]func(ctx context.Context, db *gorm.DB) error{
-		"kill":     func(context.Context, *gorm.DB) error { return syscall.Kill(os.Getpid(), syscall.SIGKILL) },
-		"exit":     func(context.Context, *gorm.DB) error { os.Exit(7); return nil },
-		"child":    func(context.Context, *gorm.DB) error { go panic("in a child"); select {} },
-		"overflow": func(context.Context, *gorm.DB) error { return errors.New(strings.Repeat(".", deep(1))) },
+		"kill":  func(context.Context, *gorm.DB) error { return syscall.Kill(os.Getpid(), syscall.SIGKILL) },
+		"exit":  func(context.Context, *gorm.DB) error { os.Exit(7); return nil },
+		"child": func(context.Context, *gorm.DB) error { go panic("in a child"); select {} },
+		"overflow": func(context.Context, *gorm.DB) error {
+			debug.SetMaxStack(1 << 20)
+			return errors.New(strings.Repeat(".", deep(1)))
+		},
 		"map":      func(context.Context, *gorm.DB) error { race(); return nil },
 		"memory":   func(context.Context, *gorm.DB) error { return hoard() },
 		"panic":    func(context.Context, *gorm.DB) error { panic("poison " + chaos.Canary[:6]) },
@@ -57,7 +64,7 @@ func misdeeds() map[string]func(ctx context.Context, db *gorm.DB) error {
 		"huge":     func(context.Context, *gorm.DB) error { return errors.New(strings.Repeat("huge ", 2<<20)) },
 		"bytes":    func(context.Context, *gorm.DB) error { return errors.New("nul \x00, not UTF-8 \xff\xfe, end") },
 		"loop": func(ctx context.Context, db *gorm.DB) error {
-			return db.WithContext(ctx).Create(&chaos.Order{}).Error
+			return db.WithContext(ctx).Create(&chaos.Order{Total: looping}).Error
 		},
 		"monitor": func(context.Context, *gorm.DB) error { return nil }, // see watch
 	}
@@ -75,7 +82,11 @@ func (p poison) watch(m *reliable.Monitor) {
 
 // run is what a callback does.
 func (s *settings) run(ctx context.Context, c chaos.Call, db *gorm.DB) error {
-	if (c.Callback == "first" || c.Callback == "second") && (c.Subject == s.poison.order || s.poison.how == "loop") {
+	bad := c.Subject == s.poison.order && (c.Callback == "first" || c.Callback == "second")
+	if s.poison.how == "loop" {
+		bad = c.Callback == "first" && (c.Subject == s.poison.order || c.Total == looping)
+	}
+	if bad {
 		if err := misdeeds()[s.poison.how](ctx, db); err != nil {
 			return err
 		}
