@@ -54,7 +54,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M17", Bug: "a heartbeat says alive, whatever the database says", File: "processors/lease.go",
-			Old: "renewed := alive > 0 && !p.lapsed", New: "renewed := true",
+			Old: "renewed := alive > 0 && !p.lapsed", New: "renewed := alive >= 0",
 			Package: suite, Test: "TestNonOrdered/sqlite/lost", Only: "sqlite",
 		},
 		{

@@ -28,4 +28,18 @@ func TestNonOrdered(t *testing.T) {
 	})
 }
 
+// The other ways to complete an entry are other statements.
+func TestCompletions(t *testing.T) {
+	for d, completion := range map[testdb.Dialect]processors.Completion{testdb.Postgres: processors.Keep, testdb.SQLite: processors.Delete} {
+		t.Run(d.String()+" "+string(completion), func(t *testing.T) {
+			processorstest.Run(t, processorstest.Harness{
+				Database: database(d),
+				New: func(lease time.Duration) processors.EntriesProcessor {
+					return &processors.NonOrdered{LeaseTTL: lease, Completion: completion}
+				},
+			})
+		})
+	}
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
