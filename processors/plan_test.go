@@ -23,9 +23,9 @@ import (
 // What stands in the table of these tests. The pending ones are the youngest,
 // but for some that stand before all others.
 const (
-	pending = 60_000
-	others  = 20_000 // of each: dead, retries, orphans, paused, held
-	step    = 50     // entries of a claim
+	pending = 30_000
+	others  = 8_000 // of each: dead, retries, orphans, paused, held
+	step    = 50    // entries of a claim
 )
 
 // plans is a large table and the statements that a processor sent to it.

@@ -29,7 +29,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M3b", Bug: "executors never wait for the finisher", File: "worker/finisher.go",
-			Old: "for f.waiting+f.flying >= 2*f.shift.FinishGroup && !f.closed {", New: "for false {",
+			Old: "for f.waiting+f.flying+f.running+n >= 2*f.shift.FinishGroup && !f.closed {", New: "for false {",
 			Package: "worker", Test: "TestExecutorsWaitForTheFinisher",
 		},
 		{
@@ -109,7 +109,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "open", Bug: "a transaction is open while a callback runs", File: "worker/shift.go",
-			Old: "\t\tb.run.Process(b.work, e, report)\n", New: "\t\ttx := x.shift.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\tb.run.Process(b.work, e, report)\n\t\ttx.Rollback()\n",
+			Old: "\t\tb.run.Process(b.work, group[0], report)\n", New: "\t\ttx := x.shift.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\tb.run.Process(b.work, group[0], report)\n\t\ttx.Rollback()\n",
 			Package: "worker", Test: "TestNoTransactionWhileACallbackRuns",
 		},
 		{

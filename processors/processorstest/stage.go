@@ -203,6 +203,9 @@ func (s *stage) picture() (string, error) {
 			return "", err
 		}
 		for _, row := range rows {
+			if held := fmt.Sprintf("%s", row["ids"]); held == "{}" || held == "[]" {
+				continue // of a claim that is finished: it goes with a heartbeat
+			}
 			fmt.Fprintf(&all, "%s %v\n", table, row)
 		}
 	}
