@@ -117,7 +117,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	ready()
 	p.once.Do(func() { close(p.started()) })
 	tended := make(chan struct{})
-	go func() { defer close(tended); newHousekeeper(p.Housekeeping, p.site, p.Completion, pool).run(ctx) }()
+	go func() { defer close(tended); newHousekeeper(p, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
 	failpoint.Hit("worker.leaving")
 	behind := p.held() > 0

@@ -130,7 +130,7 @@ func (o *outbox) partition(t *testing.T, days int) string {
 		t.Fatal(err)
 	}
 	from := now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -days)
-	name := from.Format("outbox_history_p20060102")
+	name := from.Format("outbox_history_20060102")
 	o.exec(t, fmt.Sprintf("CREATE TABLE %s PARTITION OF outbox_history FOR VALUES FROM ('%s+00') TO ('%s+00')",
 		name, from.Format(time.DateTime), from.AddDate(0, 0, 1).Format(time.DateTime)))
 	return name

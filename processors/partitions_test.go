@@ -54,7 +54,7 @@ func TestReaderIdlesOnTheHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "both partitions are gone", func() bool {
-		return o.count(t, "pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'outbox_history_p%'") == 8
+		return o.count(t, "pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'outbox_history_2%'") == 8
 	})
 }
 
