@@ -33,10 +33,20 @@ type outbox struct {
 
 func open(t *testing.T, url testdb.DB) *outbox {
 	t.Helper()
+	o := openTables(t, url, reliable.Tables{})
+	if err := o.AutoMigrate(&order{}); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// openTables is open for tables elsewhere, without those of the models.
+func openTables(t *testing.T, url testdb.DB, tables reliable.Tables) *outbox {
+	t.Helper()
 	r := new(reliable.Registry)
 	reliable.AfterCreateCommit(r, "nothing", func(context.Context, reliable.Change[order]) error { return nil })
 	o := &outbox{DB: url.Open(t)}
-	if err := errors.Join(o.AutoMigrate(&order{}), o.Use(reliable.New(reliable.Config{Registry: r})), migrations.Up(t.Context(), o.DB)); err != nil {
+	if err := errors.Join(o.Use(reliable.New(reliable.Config{Registry: r, Tables: tables})), migrations.Up(t.Context(), o.DB)); err != nil {
 		t.Fatal(err)
 	}
 	var err error

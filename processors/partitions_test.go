@@ -96,3 +96,25 @@ func TestStopWhileDetaching(t *testing.T) {
 		t.Error("the stopped worker has still the lease")
 	}
 }
+
+// The days of a history with a long name, in a schema that is not the
+// connection's, are told apart, made, and dropped.
+func TestPartitionsOfALongName(t *testing.T) {
+	url := testdb.New(t, testdb.Postgres)
+	var schema string
+	if err := url.Open(t).Raw("SELECT current_schema()").Scan(&schema).Error; err != nil {
+		t.Fatal(err)
+	}
+	tables := reliable.Tables{Schema: schema, Prefix: strings.Repeat("x", 40)}
+	elsewhere := testdb.DB{Dialect: testdb.Postgres, URL: strings.Replace(url.URL, "search_path="+schema, "search_path=pg_catalog", 1)}
+	o := openTables(t, elsewhere, tables)
+	o.exec(t, "CREATE TABLE "+schema+".old PARTITION OF "+tables.History()+" FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')")
+	o.run(t, "worker", &processors.NonOrdered{Housekeeping: processors.Housekeeping{Every: often}})
+	if n := o.count(t, "pg_inherits WHERE inhparent = '"+tables.History()+"'::regclass"); n != 9 {
+		t.Errorf("%d partitions, want the old one, today's and those of seven days", n)
+	}
+	eventually(t, "the old one is gone", func() bool { return len(heard[*reliable.HistoryPruned](o)) == 1 })
+	for _, e := range heard[*reliable.ErrorOccurred](o) {
+		t.Errorf("%s: %v", e.Step, e.Err)
+	}
+}
