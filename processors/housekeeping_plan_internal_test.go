@@ -101,7 +101,7 @@ func TestHousekeepingPlans(t *testing.T) {
 			args               []any
 		}{
 			{"prune kept", h.q.pruneKept, "outbox_kept", []any{h.q.ago(h.Retention), 100}},
-			{"fresh", p.q.fresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], []any{int64(0), idList(p.dialect, []int64{1, 2}), 10}},
+			{"fresh", p.q.fresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], freshArgs(p.dialect, 0, []int64{1, 2}, 10)},
 			{"prune history", h.q.pruneHistory, map[testdb.Dialect]string{testdb.MySQL: `"key": "PRIMARY"`, testdb.SQLite: "outbox_history_processed"}[d], []any{h.q.ago(h.Retention), 100}},
 			{"waiting", h.q.waitingFresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], []any{int64(0)}},
 			{"retries", h.q.waitingRetries, "outbox_retry", nil},
