@@ -59,7 +59,7 @@ func (b *book) read(t *testing.T) *chaos.History {
 	return h
 }
 
-func done(id int64) chaos.EntryFact {
+func finished(id int64) chaos.EntryFact {
 	return chaos.EntryFact{ID: id, Owed: []string{"ship"}, Done: true}
 }
 
@@ -78,18 +78,18 @@ func TestCheck(t *testing.T) {
 	}{
 		{
 			"in order", alive().claim(10, 1, 100, "5,6").run(20, 30, 1, 100, 5, "ship", 1, "ok").run(30, 40, 1, 100, 6, "ship", 1, "ok").finish(50, 1, 100, "5,6").exit(60, 1, "clean"),
-			[]chaos.EntryFact{done(5), done(6)},
+			[]chaos.EntryFact{finished(5), finished(6)},
 			nil, 0,
 		},
 		{
 			"again after a kill", killed().claim(1100, 2, 101, "5").run(1110, 1120, 2, 101, 5, "ship", 1, "ok").finish(1130, 2, 101, "5"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			nil, 1,
 		},
 		{
 			"again after a lost lease", alive().claim(10, 1, 100, "5").run(20, 4000, 1, 100, 5, "ship", 1, "ok").beat(2, 900).
 				claim(1100, 2, 101, "5").run(1110, 1120, 2, 101, 5, "ship", 1, "ok").finish(1130, 2, 101, "5").beat(1, 3900),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			nil, 1,
 		},
 		{
@@ -105,68 +105,68 @@ func TestCheck(t *testing.T) {
 			0,
 		},
 		{"I2 left behind", alive(), []chaos.EntryFact{{ID: 5}}, []string{"I2: entry 5 is neither"}, 0},
-		{"I2 done without a run", alive(), []chaos.EntryFact{done(5)}, []string{"I2: entry 5 is done, but ship"}, 0},
+		{"I2 done without a run", alive(), []chaos.EntryFact{finished(5)}, []string{"I2: entry 5 is done, but ship"}, 0},
 		{
 			"I2 done though it failed", alive().claim(10, 1, 100, "5").run(20, 30, 1, 100, 5, "ship", 1, "failed").finish(40, 1, 100, "5"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I2: entry 5 is done, but ship"},
 			0,
 		},
 		{
 			"I4 overlap", alive().claim(10, 1, 100, "5").run(20, 300, 1, 100, 5, "ship", 1, "ok").line("finishing", 50, 1, 100, "5").
 				claim(100, 2, 101, "5").run(110, 120, 2, 101, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I4: entry 5 ran", "I5: ship ran again for entry 5"},
 			0,
 		},
 		{
 			"I4 two hold it", alive().claim(10, 1, 100, "5").claim(20, 2, 101, "5").run(30, 40, 2, 101, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I4: entry 5 was claimed under token 101"},
 			0,
 		},
 		{
 			"I4 too early after a kill", killed().claim(400, 2, 101, "5").run(410, 420, 2, 101, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I4: entry 5 was claimed"},
 			1,
 		},
 		{
 			"I4 a renewed lease", alive().beat(1, 800).claim(10, 1, 100, "5").run(20, 4000, 1, 100, 5, "ship", 1, "ok").beat(2, 900).
 				claim(1100, 2, 101, "5").run(1110, 1120, 2, 101, 5, "ship", 1, "ok").beat(1, 3900),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I4: entry 5 was claimed", "I4: entry 5 ran"},
 			1,
 		},
 		{
 			"I4 without a claim", alive().claim(10, 1, 100, "6").run(20, 30, 1, 100, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I4: worker 1 ran entry 5 under token 100 without"},
 			0,
 		},
 		{
 			"I4 twice under one token", alive().claim(10, 1, 100, "5").run(20, 40, 1, 100, 5, "ship", 1, "ok").run(30, 50, 1, 100, 5, "bill", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I4: entry 5 ran"},
 			0,
 		},
 		{
 			"I5 for no reason", alive().claim(10, 1, 100, "5").run(20, 30, 1, 100, 5, "ship", 1, "ok").line("finishing", 40, 1, 100, 5).
 				claim(60, 2, 101, "5").run(70, 80, 2, 101, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I5: ship ran again for entry 5"},
 			0,
 		},
 		{
 			"I5 after SIGTERM", alive().claim(10, 1, 100, "5").run(20, 30, 1, 100, 5, "ship", 1, "ok").line("releasing", 40, 1, 100, 5).exit(45, 1, "clean").
 				claim(60, 2, 101, "5").run(70, 80, 2, 101, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I5: ship ran again for entry 5 under token 101: worker 1, which ended clean"},
 			0,
 		},
 		{
 			"I5 done is done", killed().finish(40, 1, 100, "5").claim(1100, 2, 101, "5").run(1110, 1120, 2, 101, 5, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5)},
+			[]chaos.EntryFact{finished(5)},
 			[]string{"I5: ship ran for entry 5 under token 101 at 1110000000, after it was durably done"},
 			1,
 		},
@@ -174,7 +174,7 @@ func TestCheck(t *testing.T) {
 			"I5 too many", alive().claim(10, 1, 100, "5,6,7").run(20, 25, 1, 100, 5, "ship", 1, "ok").run(25, 30, 1, 100, 6, "ship", 1, "ok").run(30, 0, 1, 100, 7, "ship", 1, "").
 				exit(50, 1, "killed").beat(2, 900).claim(1100, 2, 101, "5,6,7").run(1110, 1120, 2, 101, 5, "ship", 1, "ok").
 				run(1120, 1130, 2, 101, 6, "ship", 1, "ok").run(1130, 1140, 2, 101, 7, "ship", 1, "ok"),
-			[]chaos.EntryFact{done(5), done(6), done(7)},
+			[]chaos.EntryFact{finished(5), finished(6), finished(7)},
 			[]string{"I5: 3 entries ran again after worker 1 ended killed: want at most 2"},
 			3,
 		},

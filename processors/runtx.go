@@ -12,9 +12,7 @@ import (
 )
 
 // A RunTx's transaction locks its claim's row before it writes to its entry,
-// like a finish does: the two wait for each other, and never in a circle. The
-// lock is a shared one, so that RunTx of one claim don't. The entry's id stays
-// in the row until a finish strikes it: till then it stands for nothing.
+// like a finish does: the two wait for each other, and never in a circle.
 
 // FinishIn implements [reliable.TxFinisher].
 func (c *claim) FinishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outcome) error {
@@ -62,7 +60,8 @@ func (c *claim) finishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outco
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(ids, o.Entry.ID) {
+	at := slices.Index(ids, o.Entry.ID)
+	if at < 0 {
 		return reliable.ErrLeaseLost
 	}
 	if o.State != reliable.StateDone {
@@ -81,7 +80,8 @@ func (c *claim) finishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outco
 			return err
 		}
 	}
-	return nil
+	_, err = tx.ExecContext(ctx, p.tx.strike, idList(p.dialect, slices.Delete(ids, at, at+1)), c.token)
+	return err
 }
 
 // write makes a transaction the writer on SQLite, before it reads.

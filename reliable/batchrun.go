@@ -137,9 +137,11 @@ func apart(fn func() error) (err error) {
 // what each came to.
 func (b *Batch) together(ctx context.Context, depth int, members []*member) {
 	begun := time.Now()
-	errs := slices.Repeat([]error{context.Cause(ctx)}, len(members))
-	if ctx.Err() == nil {
+	var errs []error
+	if ctx.Err() == nil { // asked before the cause: it may find that the lease is over
 		errs = b.callTogether(ctx, depth, members)
+	} else {
+		errs = slices.Repeat([]error{context.Cause(ctx)}, len(members))
 	}
 	for i, m := range members {
 		m.begun = begun

@@ -80,11 +80,6 @@ func (x *executor) run() {
 			return
 		}
 		x.batch = b
-		select {
-		case <-b.Lost(): // the process stood still, perhaps: nothing may start
-			b.cancel(reliable.ErrLeaseLost)
-		default:
-		}
 		if len(group) > 1 {
 			x.runGroup(group)
 			continue
@@ -119,8 +114,6 @@ func (x *executor) report(outcome reliable.Outcome) {
 func (s *shift) claim(ctx context.Context) {
 	wake, stop := s.plugin.Wakes()
 	defer stop()
-	heard, hush := s.listen(ctx)
-	defer hush()
 	failures := 0
 	for {
 		n := s.queue.wait(ctx)
@@ -137,10 +130,10 @@ func (s *shift) claim(ctx context.Context) {
 		case err != nil:
 			failures++
 			s.trouble("claim", err)
-			pause(ctx, nil, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
+			pause(ctx, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
 		case claim == nil:
 			failures = 0
-			pause(ctx, wake, heard, s.PollInterval*time.Duration(s.IdleMultiplier))
+			pause(ctx, wake, s.PollInterval*time.Duration(s.IdleMultiplier))
 		default:
 			failures = 0
 			s.plugin.Monitor().Publish(&reliable.BatchClaimed{Worker: s.id, Token: claim.Token(), Entries: len(claim.Entries()), Took: time.Since(begun)})
@@ -155,7 +148,8 @@ func (s *shift) begin(claim processors.Claim) {
 	b := &batch{Claim: claim, entries: entries, owing: len(entries), open: len(entries), over: make(chan struct{})}
 	b.run = s.plugin.NewBatch(s.DB, entries, claim.Token(), claim.At())
 	b.run.Timeout, b.run.Finisher, b.run.NoBreaker = s.CallbackTimeout, claim, s.NoBreaker
-	b.work, b.cancel = context.WithCancelCause(s.work)
+	work, cancel := context.WithCancelCause(s.work)
+	b.work, b.cancel = leased{work, b}, cancel
 	go func() {
 		defer b.cancel(nil)
 		select {
@@ -207,15 +201,13 @@ func bounded(step func(context.Context) error) error {
 	return step(ctx)
 }
 
-// pause waits for d, give or take a tenth, a wake of this process or another,
-// or the end.
-func pause(ctx context.Context, wake, heard <-chan struct{}, d time.Duration) {
+// pause waits for d, give or take a tenth, a wake, or the end.
+func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d - d/10 + rand.N(d/5+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-wake:
-	case <-heard:
 	case <-ctx.Done():
 	}
 }

@@ -22,6 +22,7 @@ type link struct {
 	frozen         chan struct{} // closed when nothing passes any more
 	freezing       sync.Once
 	doomed         atomic.Bool // the server's next answer is not told: the link is cut
+	late           atomic.Bool // the server's next answer is told late
 }
 
 // cut ends both sides at once.
@@ -53,6 +54,8 @@ func (l *link) requests() {
 				return
 			case CutAfter:
 				l.doomed.Store(true)
+			case Late:
+				l.late.Store(true)
 			case Stall:
 				l.freeze()
 				<-l.done
@@ -77,7 +80,7 @@ func (l *link) replies() {
 				l.proxy.count()
 				return
 			}
-			if !l.pass() {
+			if l.late.Swap(false) && !l.wait(l.proxy.held()) || !l.pass() {
 				return
 			}
 			if _, err := l.client.Write(buffer[:n]); err != nil {
@@ -94,12 +97,8 @@ func (l *link) replies() {
 // the link was cut meanwhile.
 func (l *link) pass() bool {
 	latency, gate := l.proxy.conditions()
-	if latency > 0 {
-		select {
-		case <-time.After(latency):
-		case <-l.done:
-			return false
-		}
+	if latency > 0 && !l.wait(latency) {
+		return false
 	}
 	select {
 	case <-gate:
@@ -112,6 +111,16 @@ func (l *link) pass() bool {
 		return false
 	default:
 		return true
+	}
+}
+
+// wait waits for d. It returns false if the link was cut meanwhile.
+func (l *link) wait(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-l.done:
+		return false
 	}
 }
 

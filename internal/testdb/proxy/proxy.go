@@ -23,6 +23,7 @@ const (
 	Pass      Fate = iota
 	CutBefore      // the connection is cut, and the server never hears of it
 	CutAfter       // the server has answered, and the connection is cut before the client hears of it
+	Late           // the server has answered, and the client hears of it as late as LateBy says
 	Stall          // the connection is frozen, and the server never hears of it
 )
 
@@ -41,6 +42,7 @@ type Proxy struct {
 	latency time.Duration
 	gate    chan struct{} // closed: bytes pass
 	cuts    int           // links that the proxy has cut
+	late    time.Duration // how long answers are held that are Late
 }
 
 // Start listens on a free port of loopback, in front of the server that a URL
@@ -94,6 +96,20 @@ func (p *Proxy) Delay(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.latency = d
+}
+
+// LateBy says how long an answer is held that is Late.
+func (p *Proxy) LateBy(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.late = d
+}
+
+// held returns what LateBy said.
+func (p *Proxy) held() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.late
 }
 
 // Pause makes a black hole of the proxy: connections stay, and can be made,

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 
@@ -108,6 +109,33 @@ func TestCutOne(t *testing.T) {
 			if err := far.Session(&gorm.Session{SkipDefaultTransaction: true}).Create(&Row{}).Error; unheard && (err == nil || rows(t, near) != 2) {
 				t.Errorf("%s: an unheard INSERT: error %v, %d rows; want an error, 2", s, err, rows(t, near))
 			}
+		}
+	}
+}
+
+// An answer that is late comes, and only that one is.
+func TestLate(t *testing.T) {
+	for s, d := range map[testdb.Service]testdb.Dialect{testdb.PostgreSQL: testdb.Postgres, testdb.MariaDB: testdb.MySQL} {
+		p, far, near := through(t, s, d)
+		p.LateBy(300 * time.Millisecond)
+		asked := 0
+		p.OnCommit(func() proxy.Fate {
+			if asked++; asked == 2 {
+				return proxy.Late
+			}
+			return proxy.Pass
+		})
+		for n := range 3 {
+			begun := time.Now()
+			if err := far.Create(&Row{}).Error; err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(begun); n == 1 && took < 300*time.Millisecond {
+				t.Errorf("%s: a late answer came after %s", s, took)
+			}
+		}
+		if n := rows(t, near); n != 3 {
+			t.Errorf("%s: %d rows, want 3", s, n)
 		}
 	}
 }
