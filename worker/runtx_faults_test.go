@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb/proxy"
+	"github.com/gorm-aftercommit/aftercommit/migrations"
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
@@ -207,4 +209,41 @@ func TestRunTxMiddleware(t *testing.T) {
 	if got := strings.Join(steps, ", "); got != "begin enter, run, end" {
 		t.Errorf("steps: %s", got)
 	}
+}
+
+// RunTx gets along with a statement cache, without GORM's own transactions,
+// with keys that are locked at capture, and with fewer connections than threads.
+func TestRunTxOnANarrowPool(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		const orders = 40
+		r := new(reliable.Registry)
+		reliable.AfterCommit(r, reliable.Callback[Order]{Name: "book", Backoff: soon, RunTx: func(_ context.Context, tx *gorm.DB, c reliable.Change[Order]) error {
+			return tx.Transaction(func(tx *gorm.DB) error { return book(tx, c) }) // a savepoint
+		}})
+		reliable.AfterCommit(r, reliable.Callback[Booking]{Name: "look", RunTx: func(_ context.Context, tx *gorm.DB, c reliable.Change[Booking]) error {
+			return tx.First(&Order{}, c.Model.OrderID).Error
+		}})
+		reliable.Register(r, reliable.Model[Booking]{StrictOrder: true, CausalityKey: func(*Booking) string { return "till" }})
+		url := testdb.New(t, d)
+		db := url.Open(t, &gorm.Config{PrepareStmt: true, SkipDefaultTransaction: true, Logger: logger.Discard})
+		if err := errors.Join(db.AutoMigrate(&Order{}, &Booking{}), db.Use(reliable.New(reliable.Config{Registry: r})), migrations.Up(t.Context(), db)); err != nil {
+			t.Fatal(err)
+		}
+		if pool, err := db.DB(); err != nil {
+			t.Fatal(err)
+		} else if d != testdb.SQLite { // there the worker's own connections are of this pool, too
+			pool.SetMaxOpenConns(2)
+		}
+		start(t, &worker.Worker{DB: db, Threads: 8, PollInterval: 20 * time.Millisecond})
+		rows := make([]Order, orders)
+		if err := db.Create(&rows).Error; err != nil {
+			t.Fatal(err)
+		}
+		near := url.Open(t)
+		within(t, time.Minute, "all is done", func() bool { return count(t, near, left) == 0 })
+		checkBooks(t, near, orders)
+		if n := count(t, near, "SELECT count(*) FROM outbox_history"); n != 2*orders {
+			t.Errorf("history has %d entries, want %d", n, 2*orders)
+		}
+	})
 }
