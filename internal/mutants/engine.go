@@ -1,7 +1,9 @@
 package mutants
 
+import "slices"
+
 // mutants returns all of them.
-func mutants() []Mutant { return append(engine(), capture()...) }
+func mutants() []Mutant { return slices.Concat(engine(), capture(), transactions()) }
 
 // engine returns the bugs of claim, run and finish.
 func engine() []Mutant {
