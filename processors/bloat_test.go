@@ -44,19 +44,20 @@ func TestBloatIsReported(t *testing.T) {
 	}
 	o.exec(t, "INSERT INTO outbox_entries (context, event_name) SELECT 'nobody', 'x' FROM "+o.numbers(2000), "DELETE FROM outbox_entries WHERE id % 2 = 0")
 	o.run(t, "worker", &processors.NonOrdered{Housekeeping: processors.Housekeeping{Every: often, DeadRows: 500, HorizonAge: time.Millisecond}})
-	var found []*reliable.BloatFound
 	eventually(t, "it is told who holds dead rows", func() bool {
-		found = heard[*reliable.BloatFound](o)
-		return len(found) > 0 && len(found[len(found)-1].Holders) > 0
+		for _, e := range heard[*reliable.BloatFound](o) {
+			for _, h := range e.Holders { // others work on this server, too
+				if e.Table == "outbox_entries" && e.DeadRows >= 1000 && h.PID == pid && h.Kind == "session" && h.Application == "a long report" && h.State == "idle in transaction" && h.Age > 0 {
+					return true
+				}
+			}
+		}
+		return false
 	})
-	e := found[len(found)-1]
-	if h := e.Holders[0]; e.Table != "outbox_entries" || e.DeadRows < 1000 || h.PID != pid || h.Kind != "session" || h.Application != "a long report" || h.State != "idle in transaction" || h.Age <= 0 {
-		t.Errorf("BloatFound = %+v, want the entries' table and session %d", e, pid)
-	}
 	if err := report.Commit().Error; err != nil {
 		t.Fatal(err)
 	}
-	o.exec(t, "VACUUM outbox_entries")
+	o.exec(t, "TRUNCATE outbox_entries") // what others hold, vacuum could not remove
 	eventually(t, "it is told that the dead rows are gone", func() bool {
 		cleared := heard[*reliable.BloatCleared](o)
 		return len(cleared) == 1 && cleared[0].DeadRows < 500

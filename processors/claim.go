@@ -16,8 +16,6 @@ import (
 const (
 	maxClaimBytes = 8 << 20                // of payload in one claim, but for one entry
 	retryPause    = 100 * time.Millisecond // between looks for retries while fresh work fills the batches
-	rescanPause   = 100 * time.Millisecond // at least, between scans from the start
-	rescanShare   = 20                     // a scan from the start may take one part in 20 of the time
 )
 
 // candidate is a row that a claim has locked.
@@ -110,7 +108,7 @@ func (p *NonOrdered) settleDoubt(ctx context.Context, tx *sql.Tx) error {
 	p.mu.Lock()
 	known := slices.Concat(slices.Collect(maps.Keys(p.claims)), p.spent)
 	worker := p.worker
-	p.watermark = 0
+	p.frontier.lower(1)
 	p.mu.Unlock()
 	_, err := tx.ExecContext(ctx, p.q.abandon, worker, idList(p.dialect, known))
 	return err
@@ -139,28 +137,31 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 			return suspects, err
 		}
 	}
-	found, err := p.scan(ctx, tx, p.q.fresh, p.mark(), n)
+	from, err := p.start(ctx, tx, now)
 	if err != nil {
 		return nil, err
 	}
-	if len(found) < n && p.payload.left > 0 && now.After(p.rescanAt) {
-		begun := time.Now()
+	found, err := p.fresh(ctx, tx, from, n)
+	if err != nil {
+		return nil, err
+	}
+	if from > 0 && len(found) < n && p.payload.left > 0 && p.mayRescan(now) {
 		p.weigh() // what was found is found again
 		p.payload.left = maxClaimBytes
-		if found, err = p.scan(ctx, tx, p.q.fresh, int64(0), n); err != nil {
+		if found, err = p.fresh(ctx, tx, 0, n); err != nil {
 			return nil, err
 		}
-		p.rescanAt = time.Now().Add(max(rescanPause, rescanShare*time.Since(begun)))
 	}
 	retries := 0
 	if look || may && len(found) < n && p.payload.left > 0 {
-		again, err := p.scan(ctx, tx, p.q.retries, false, max(n-len(found), n/4, 1))
+		again, err := p.retries(ctx, tx, false, max(n-len(found), n/4, 1))
 		if err != nil {
 			return nil, err
 		}
 		retries = len(again)
 		if keep := n - min(retries, n); keep < len(found) {
 			p.lowerMark(found[keep].entry.ID)
+			p.frontier.whole = false
 			found = found[:keep]
 		}
 		found = append(found, again...)
@@ -174,54 +175,6 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 		p.retryAt = now.Add(retryPause)
 	}
 	return found, nil
-}
-
-// scan runs one of the scans and leaves out what this binary does not cover.
-// from is the watermark, or whether suspects are wanted.
-func (p *NonOrdered) scan(ctx context.Context, tx *sql.Tx, query string, from any, n int) ([]candidate, error) {
-	suspect, _ := from.(bool)
-	begun := time.Now()
-	rows, err := tx.QueryContext(ctx, query, from, idList(p.dialect, p.leftAlone()), n)
-	if err != nil {
-		return nil, err
-	}
-	entries, err := readEntries(rows, n, &p.payload)
-	if err != nil {
-		return nil, err
-	}
-	found := make([]candidate, 0, len(entries))
-	registry := p.site.Plugin.Registry()
-	for _, e := range entries {
-		if !registry.Covers(e) {
-			p.orphan(ctx, tx, e)
-			continue
-		}
-		found = append(found, candidate{e, suspect})
-	}
-	_, fresh := from.(int64)
-	if !fresh {
-		p.scanned(begun)
-	}
-	if fresh && len(entries) > 0 {
-		p.mu.Lock()
-		p.watermark = max(p.watermark, entries[len(entries)-1].ID)
-		p.mu.Unlock()
-	}
-	return p.admitted(found), nil
-}
-
-func (p *NonOrdered) mark() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.watermark
-}
-
-// lowerMark lets the next claim see entries again that were given back.
-func (p *NonOrdered) lowerMark(id int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.watermark = min(p.watermark, id-1)
-	p.rescanAt = time.Time{}
 }
 
 // insert writes the claim row, in a statement of its own: its snapshot is
@@ -252,7 +205,7 @@ func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []
 	if p.dialect == "postgres" {
 		var at time.Time
 		var held string
-		err := tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), c.alone).Scan(&c.token, &at, &held)
+		err := tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), c.alone, ids[0], ids[len(ids)-1], p.shared()).Scan(&c.token, &at, &held)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil, nil
 		}
@@ -262,7 +215,7 @@ func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []
 		c.at = at.UTC()
 		return parseIDs(held)
 	}
-	rows, err := tx.QueryContext(ctx, p.q.held)
+	rows, err := tx.QueryContext(ctx, p.q.held, ids[0], ids[len(ids)-1])
 	if err != nil {
 		return nil, err
 	}
@@ -281,5 +234,5 @@ func (p *NonOrdered) insertRow(ctx context.Context, tx *sql.Tx, c *claim, ids []
 	if c.at, err = timeOf(now); err != nil {
 		return nil, err
 	}
-	return ids, tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), ids[0], ids[len(ids)-1], c.alone).Scan(&c.token)
+	return ids, tx.QueryRowContext(ctx, p.q.insertClaim, c.worker, idList(p.dialect, ids), ids[0], ids[len(ids)-1], c.alone, p.shared()).Scan(&c.token)
 }

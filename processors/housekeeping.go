@@ -76,7 +76,7 @@ type housekeeper struct {
 	site       Site
 	dialect    string
 	completion Completion
-	pool       *sql.DB
+	session    session // open for a round
 	q          housekeepingQueries
 
 	duties  []*duty    // in the order of a round
@@ -98,10 +98,16 @@ type duty struct {
 // longestPause is how long a duty that keeps failing is left alone.
 const longestPause = time.Hour
 
-func newHousekeeper(settings Housekeeping, site Site, completion Completion, pool *sql.DB) *housekeeper {
+// newHousekeeper returns the housekeeper of p's worker, with a connection of
+// its own. What is set for a transaction ends with it: it works behind a
+// pooler.
+func newHousekeeper(p *NonOrdered, pool *sql.DB) *housekeeper {
 	h := &housekeeper{
-		Housekeeping: settings, site: site, dialect: site.DB.Name(), completion: completion, pool: pool,
-		q: newHousekeepingQueries(site.DB.Name(), site.Plugin.Tables()),
+		Housekeeping: p.Housekeeping, site: p.site, dialect: p.dialect, completion: p.Completion,
+		session: p.session(pool), q: newHousekeepingQueries(p.dialect, p.site.Plugin.Tables()),
+	}
+	if h.dialect == "postgres" {
+		h.session.setup, h.session.local = "", h.q.bounds
 	}
 	h.duties = []*duty{
 		{name: "make partitions", do: h.makePartitions},
@@ -117,6 +123,7 @@ func newHousekeeper(settings Housekeeping, site Site, completion Completion, poo
 
 // run has a round now and then until ctx is done, then gives the lease back.
 func (h *housekeeper) run(ctx context.Context) {
+	defer h.session.close()
 	pause := time.NewTimer(rand.N(h.Every))
 	defer pause.Stop()
 	for {
@@ -137,6 +144,7 @@ func (h *housekeeper) run(ctx context.Context) {
 // round does every duty once, if this worker has the lease or gets it. It
 // reports whether there is more to do at once.
 func (h *housekeeper) round(ctx context.Context) (more bool) {
+	defer h.session.drop()
 	h.renewed = time.Time{}
 	for _, d := range h.duties {
 		if time.Now().Before(d.after) {
@@ -205,29 +213,21 @@ func (h *housekeeper) release(ctx context.Context) {
 	h.trouble(ctx, "release", err)
 }
 
-// inTx runs f in a short READ COMMITTED transaction on any connection: what is
-// set for it ends with it, so that it works behind a pooler, too.
+// inTx runs f in a short READ COMMITTED transaction.
 func (h *housekeeper) inTx(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) error) error {
-	return new(session).again(ctx, func(ctx context.Context) error {
-		var options *sql.TxOptions
-		if h.dialect != "sqlite" {
-			options = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
-		}
-		tx, err := h.pool.BeginTx(ctx, options)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-		if h.q.bounds != "" {
-			if _, err := tx.ExecContext(ctx, h.q.bounds); err != nil {
-				return err
-			}
-		}
-		if err := f(ctx, tx); err != nil {
-			return err
-		}
-		return tx.Commit()
-	})
+	return h.session.inTx(ctx, f)
+}
+
+// outsideTx runs a statement that can't run in a transaction.
+func (h *housekeeper) outsideTx(ctx context.Context, statement string) error {
+	if err := h.session.connect(ctx); err != nil {
+		return err
+	}
+	_, err := h.session.conn.ExecContext(ctx, statement)
+	if err != nil {
+		h.session.drop() // in an unknown state
+	}
+	return err
 }
 
 // trouble tells the monitor of an error, unless it is that of the end.

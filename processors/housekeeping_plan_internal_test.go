@@ -85,12 +85,9 @@ func TestHousekeepingPlans(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		settings := Housekeeping{}
-		if err := settings.defaults(); err != nil {
-			t.Fatal(err)
-		}
-		settings.Retention = 1000 * 24 * time.Hour
-		h := newHousekeeper(settings, p.site, Keep, pool)
+		h := newHousekeeper(p, pool)
+		defer h.session.close()
+		h.completion, h.Retention = Keep, 1000*24*time.Hour
 		if _, err := h.indexKept(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -103,16 +100,16 @@ func TestHousekeepingPlans(t *testing.T) {
 			name, query, index string
 			args               []any
 		}{
-			{"prune kept", h.q.pruneKept, "outbox_kept", []any{h.q.ago(settings.Retention), 100}},
-			{"fresh", p.q.fresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], []any{int64(0), idList(p.dialect, []int64{1, 2}), 10}},
-			{"prune history", h.q.pruneHistory, map[testdb.Dialect]string{testdb.MySQL: `"key": "PRIMARY"`, testdb.SQLite: "outbox_history_processed"}[d], []any{h.q.ago(settings.Retention), 100}},
+			{"prune kept", h.q.pruneKept, "outbox_kept", []any{h.q.ago(h.Retention), 100}},
+			{"fresh", p.q.fresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], freshArgs(p.dialect, 0, []int64{1, 2}, 10)},
+			{"prune history", h.q.pruneHistory, map[testdb.Dialect]string{testdb.MySQL: `"key": "PRIMARY"`, testdb.SQLite: "outbox_history_processed"}[d], []any{h.q.ago(h.Retention), 100}},
 			{"waiting", h.q.waitingFresh, map[testdb.Dialect]string{testdb.Postgres: "outbox_kept_fresh", testdb.MySQL: "outbox_kept", testdb.SQLite: "outbox_kept_fresh"}[d], []any{int64(0)}},
 			{"retries", h.q.waitingRetries, "outbox_retry", nil},
 			{"processed, kept", h.q.processedKept, "outbox_kept", nil},
 			{"processed", h.q.processed, map[testdb.Dialect]string{testdb.Postgres: "Tid Scan", testdb.MySQL: `"key": "PRIMARY"`, testdb.SQLite: "outbox_history_processed"}[d], nil},
 		}
 		if d == testdb.Postgres {
-			today := "outbox_history" + time.Now().UTC().Format("_p20060102")
+			today := "outbox_history" + time.Now().UTC().Format("_20060102")
 			last := &tests[len(tests)-1]
 			last.query, last.args = strings.Replace(last.query, "{partition}", today, 1), []any{today}
 		}

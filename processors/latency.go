@@ -61,7 +61,7 @@ func (h *housekeeper) measureProcessed(ctx context.Context, tx *sql.Tx, e *relia
 	case h.dialect == "postgres":
 		var partition sql.NullString
 		history := h.site.Plugin.Tables().History()
-		if err := tx.QueryRowContext(ctx, "SELECT to_regclass($1 || to_char(now() AT TIME ZONE 'UTC', '_pYYYYMMDD'))::text", history).Scan(&partition); err != nil || !partition.Valid {
+		if err := tx.QueryRowContext(ctx, "SELECT to_regclass($1 || to_char(now() AT TIME ZONE 'UTC', '_YYYYMMDD'))::text", history).Scan(&partition); err != nil || !partition.Valid {
 			return err
 		}
 		query, args = strings.Replace(query, "{partition}", partition.String, 1), []any{partition.String}

@@ -45,7 +45,7 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 		return err
 	}
 	p.mu.Lock()
-	p.worker, p.lapsed, p.watermark = id, false, 0
+	p.worker, p.lapsed, p.frontier = id, false, frontier{}
 	p.suspicions = slices.Delete(p.suspicions, 0, acquitted)
 	p.trust(sent)
 	p.mu.Unlock()

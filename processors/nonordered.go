@@ -62,15 +62,15 @@ type NonOrdered struct {
 	finishMu sync.Mutex
 	finisher session // guarded by finishMu
 
-	mu        sync.Mutex
-	worker    string // id of the row in outbox_workers
-	trusted   time.Time
-	deadline  *time.Timer // fires at trusted
-	lapsed    bool        // the lease was given up
-	claims    map[int64]*claim
-	spent     []int64 // tokens of claims that are finished, for the sweep
-	watermark int64   // highest id that the fresh scan saw
-	orphans   map[int64]*reliable.OutboxEntry
+	mu       sync.Mutex
+	worker   string // id of the row in outbox_workers
+	trusted  time.Time
+	deadline *time.Timer // fires at trusted
+	lapsed   bool        // the lease was given up
+	claims   map[int64]*claim
+	spent    []int64 // tokens of claims that are finished, for the sweep
+	frontier frontier
+	orphans  map[int64]*reliable.OutboxEntry
 
 	suspicions []suspicion // to be taken back when the worker registers anew
 
@@ -78,8 +78,7 @@ type NonOrdered struct {
 	patience  time.Duration // with other entries, when a suspect is due
 	crowdedTo time.Time     // until when suspects run in company
 
-	rescanAt   time.Time // Claim's own: when to scan from the start again,
-	retryAt    time.Time // when to look for retries again,
+	retryAt    time.Time // Claim's own: when to look for retries again,
 	payload    payload   // how large the claim is, and the next may be,
 	wasSuspect bool      // whether the last claim was a suspect's,
 	restraint  restraint // what may not run,
@@ -117,7 +116,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	ready()
 	p.once.Do(func() { close(p.started()) })
 	tended := make(chan struct{})
-	go func() { defer close(tended); newHousekeeper(p.Housekeeping, p.site, p.Completion, pool).run(ctx) }()
+	go func() { defer close(tended); newHousekeeper(p, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
 	failpoint.Hit("worker.leaving")
 	behind := p.held() > 0

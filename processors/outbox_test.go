@@ -33,10 +33,20 @@ type outbox struct {
 
 func open(t *testing.T, url testdb.DB) *outbox {
 	t.Helper()
+	o := openTables(t, url, reliable.Tables{})
+	if err := o.AutoMigrate(&order{}); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// openTables is open for tables elsewhere, without those of the models.
+func openTables(t *testing.T, url testdb.DB, tables reliable.Tables) *outbox {
+	t.Helper()
 	r := new(reliable.Registry)
 	reliable.AfterCreateCommit(r, "nothing", func(context.Context, reliable.Change[order]) error { return nil })
 	o := &outbox{DB: url.Open(t)}
-	if err := errors.Join(o.AutoMigrate(&order{}), o.Use(reliable.New(reliable.Config{Registry: r})), migrations.Up(t.Context(), o.DB)); err != nil {
+	if err := errors.Join(o.Use(reliable.New(reliable.Config{Registry: r, Tables: tables})), migrations.Up(t.Context(), o.DB)); err != nil {
 		t.Fatal(err)
 	}
 	var err error
@@ -130,7 +140,7 @@ func (o *outbox) partition(t *testing.T, days int) string {
 		t.Fatal(err)
 	}
 	from := now.UTC().Truncate(24*time.Hour).AddDate(0, 0, -days)
-	name := from.Format("outbox_history_p20060102")
+	name := from.Format("outbox_history_20060102")
 	o.exec(t, fmt.Sprintf("CREATE TABLE %s PARTITION OF outbox_history FOR VALUES FROM ('%s+00') TO ('%s+00')",
 		name, from.Format(time.DateTime), from.AddDate(0, 0, 1).Format(time.DateTime)))
 	return name

@@ -54,7 +54,7 @@ func makePartitions(ctx context.Context, tx *sql.Tx, history string) error {
 	locked := false
 	for day := range daysAhead + 1 {
 		from := today.AddDate(0, 0, day)
-		name := history + from.Format("_p20060102")
+		name := history + from.Format("_20060102")
 		attached := false
 		for !attached {
 			// By name, which this statement's snapshot sees: to_regclass may have
@@ -178,8 +178,7 @@ func (h *housekeeper) detach(ctx context.Context, p partition, history, mark str
 	}
 	ctx, cancel := context.WithTimeout(ctx, detachTimeout)
 	defer cancel()
-	_, err := h.pool.ExecContext(ctx, detach+how)
-	return err
+	return h.outsideTx(ctx, detach+how)
 }
 
 // dropDetached drops what is marked and no partition any more.

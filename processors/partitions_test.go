@@ -54,7 +54,7 @@ func TestReaderIdlesOnTheHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "both partitions are gone", func() bool {
-		return o.count(t, "pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'outbox_history_p%'") == 8
+		return o.count(t, "pg_class WHERE relnamespace = current_schema()::regnamespace AND relname LIKE 'outbox_history_2%'") == 8
 	})
 }
 
@@ -94,5 +94,27 @@ func TestStopWhileDetaching(t *testing.T) {
 	stop()
 	if n := o.count(t, "outbox_duties WHERE worker IS NOT NULL"); n != 0 {
 		t.Error("the stopped worker has still the lease")
+	}
+}
+
+// The days of a history with a long name, in a schema that is not the
+// connection's, are told apart, made, and dropped.
+func TestPartitionsOfALongName(t *testing.T) {
+	url := testdb.New(t, testdb.Postgres)
+	var schema string
+	if err := url.Open(t).Raw("SELECT current_schema()").Scan(&schema).Error; err != nil {
+		t.Fatal(err)
+	}
+	tables := reliable.Tables{Schema: schema, Prefix: strings.Repeat("x", 40)}
+	elsewhere := testdb.DB{Dialect: testdb.Postgres, URL: strings.Replace(url.URL, "search_path="+schema, "search_path=pg_catalog", 1)}
+	o := openTables(t, elsewhere, tables)
+	o.exec(t, "CREATE TABLE "+schema+".old PARTITION OF "+tables.History()+" FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')")
+	o.run(t, "worker", &processors.NonOrdered{Housekeeping: processors.Housekeeping{Every: often}})
+	if n := o.count(t, "pg_inherits WHERE inhparent = '"+tables.History()+"'::regclass"); n != 9 {
+		t.Errorf("%d partitions, want the old one, today's and those of seven days", n)
+	}
+	eventually(t, "the old one is gone", func() bool { return len(heard[*reliable.HistoryPruned](o)) == 1 })
+	for _, e := range heard[*reliable.ErrorOccurred](o) {
+		t.Errorf("%s: %v", e.Step, e.Err)
 	}
 }

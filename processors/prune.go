@@ -108,7 +108,7 @@ func (h *housekeeper) indexKept(ctx context.Context) (more bool, err error) {
 		}
 		for _, index := range h.q.keptIndexes {
 			if bytes > smallTable {
-				return fmt.Errorf("the table has %d MB, too much to index it in passing: stop the workers or add CONCURRENTLY, and run: %s", bytes>>20, index.create)
+				return fmt.Errorf("%s has %d MB, too much to index it in passing: run this, on PostgreSQL with CONCURRENTLY: %s", h.site.Plugin.Tables().Entries(), bytes>>20, index.create)
 			}
 			if _, err := tx.ExecContext(ctx, index.create); err != nil {
 				return err

@@ -14,7 +14,8 @@ import (
 // any driver takes them and the text stays the same for any number.
 type queries struct {
 	fresh, retries      string // see entryColumns for what they return
-	held                string // ids in claim rows; not on PostgreSQL
+	frontier            string // the id up to which claims left nothing
+	held                string // ids in claim rows that reach into a range of ids; not on PostgreSQL
 	insertClaim         string
 	lockClaim           string // ids of a claim, locked; not on PostgreSQL
 	setClaim            string
@@ -57,7 +58,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 		q = sqliteQueries()
 	}
 	for _, text := range []*string{
-		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
+		&q.fresh, &q.retries, &q.frontier, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
 		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.countKind, &q.pauses,
 	} {
 		*text = names.Replace(*text)

@@ -12,14 +12,14 @@ import (
 // database. Each that reads or deletes a part of a big table names its index.
 type housekeepingQueries struct {
 	dialect string
-	bounds  string // first in each transaction; none where a deadline has to do
+	bounds  string // first in each transaction, on PostgreSQL
 
 	take, seed, release string // the lease: a row of outbox_duties, by its primary key
 
 	pruneHistory string // a batch by the index of processed_at; not on PostgreSQL
 	pruneKept    string // a batch by the index _kept
 	keptIndexes  []keptIndex
-	entriesSize  string // bytes, on PostgreSQL
+	entriesSize  string // bytes; not on SQLite
 
 	partitions string // of the history: see partition
 	expired    string // tables that were partitions of it
@@ -109,6 +109,8 @@ func mariaHousekeeping() housekeepingQueries {
 				AND table_schema = coalesce(nullif('{in}', ''), database()) AND table_name = '{prefix}outbox_entries'`,
 			`CREATE INDEX IF NOT EXISTS {kept} ON {entries} (processed_at, dead_at, retry_at) WAIT 1 LOCK=NONE`,
 		}},
+		entriesSize: `SELECT coalesce(max(data_length), 0) FROM information_schema.tables
+			WHERE table_schema = coalesce(nullif('{in}', ''), database()) AND table_name = '{prefix}outbox_entries'`,
 	}
 }
 

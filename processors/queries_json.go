@@ -10,6 +10,7 @@ func mariaQueries() queries {
 		"{now}", "utc_timestamp(6)",
 		"{list}", "(SELECT j.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j)",
 		"{held}", "(SELECT j.id FROM {claims} c, JSON_TABLE(c.ids, '$[*]' COLUMNS (id bigint PATH '$')) j)",
+		"{ahead}", "(SELECT j.id FROM {claims} c, JSON_TABLE(c.ids, '$[*]' COLUMNS (id bigint PATH '$')) j WHERE c.hi > ?)",
 		"{lock}", " FOR UPDATE SKIP LOCKED", "{wait}", " FOR UPDATE",
 	)
 	q.expand(expand)
@@ -44,6 +45,7 @@ func sqliteQueries() queries {
 		"{now}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
 		"{list}", "(SELECT value FROM json_each(?))",
 		"{held}", "(SELECT j.value FROM {claims} c, json_each(c.ids) j)",
+		"{ahead}", "(SELECT j.value FROM {claims} c, json_each(c.ids) j WHERE c.hi > ?)",
 		"{lock}", "", "{wait}", "",
 	))
 	q.now = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
@@ -68,12 +70,13 @@ const crash = `dead_at = CASE WHEN crashes + ? >= ? THEN {now} END,
 // jsonQueries is what MariaDB and SQLite share.
 func jsonQueries() queries {
 	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind NOT IN {list}
-		AND id NOT IN {held} `
+		AND id NOT IN `
 	return queries{
-		fresh:        `SELECT {columns} FROM {entries} WHERE id > ? AND retry_at IS NULL` + free + `ORDER BY id LIMIT ?{lock}`,
-		retries:      `SELECT {columns} FROM {entries} WHERE retry_at <= {now} AND suspect = ?` + free + `ORDER BY retry_at, id LIMIT ?{lock}`,
-		held:         `SELECT ids FROM {claims}`,
-		insertClaim:  `INSERT INTO {claims} (worker, ids, lo, hi, alone) VALUES (?, ?, ?, ?, ?) RETURNING token`,
+		fresh:        `SELECT {columns} FROM {entries} WHERE id > ? AND retry_at IS NULL` + free + `{ahead} ORDER BY id LIMIT ?{lock}`,
+		frontier:     `SELECT coalesce(max(mark), 0) FROM {claims}`,
+		retries:      `SELECT {columns} FROM {entries} WHERE retry_at <= {now} AND suspect = ?` + free + `{held} ORDER BY retry_at, id LIMIT ?{lock}`,
+		held:         `SELECT ids FROM {claims} WHERE hi >= ? AND lo <= ?`,
+		insertClaim:  `INSERT INTO {claims} (worker, ids, lo, hi, alone, mark) VALUES (?, ?, ?, ?, ?, ?) RETURNING token`,
 		lockClaim:    `SELECT ids FROM {claims} WHERE token = ?{wait}`,
 		setClaim:     `UPDATE {claims} SET ids = ? WHERE token = ?`,
 		company:      `UPDATE {claims} SET alone = false WHERE token = ?`,

@@ -5,7 +5,7 @@ package processors
 // that neither sorts.
 func postgresQueries() queries {
 	const free = ` AND dead_at IS NULL AND processed_at IS NULL AND kind <> ALL($2::bigint[])
-		AND id NOT IN (SELECT unnest(ids) FROM {claims}) `
+		AND id NOT IN (SELECT unnest(ids) FROM {claims} WHERE hi > `
 	// What is done can be written twice: it is gone, or marked, the second time. What failed may be due again by then, or
 	// another's, so that it must still stand in the claim.
 	const fence = `WITH held AS (SELECT ids FROM {claims} WHERE token = $1 FOR UPDATE),
@@ -22,13 +22,14 @@ func postgresQueries() queries {
 	const count = ` SELECT count(*) FROM held`
 	return queries{
 		fresh: `SELECT {columns} FROM {entries} WHERE id > $1 AND retry_at IS NULL` + free +
-			`ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED`,
+			`$1) ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED`,
 		retries: `SELECT {columns} FROM {entries} WHERE retry_at <= now() AND suspect = $1` + free +
-			`ORDER BY retry_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`,
-		insertClaim: `INSERT INTO {claims} (worker, ids, lo, hi, alone)
-			SELECT $1, array_agg(id ORDER BY id), min(id), max(id), $3 FROM unnest($2::bigint[]) id
-			WHERE id NOT IN (SELECT unnest(ids) FROM {claims}) HAVING count(*) > 0
+			`0) ORDER BY retry_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`,
+		insertClaim: `INSERT INTO {claims} (worker, ids, lo, hi, alone, mark)
+			SELECT $1, array_agg(id ORDER BY id), min(id), max(id), $3, $6 FROM unnest($2::bigint[]) id
+			WHERE id NOT IN (SELECT unnest(ids) FROM {claims} WHERE hi >= $4 AND lo <= $5) HAVING count(*) > 0
 			RETURNING token, claimed_at, ids::text`,
+		frontier: `SELECT coalesce(max(mark), 0) FROM {claims}`,
 		setClaim: `UPDATE {claims} SET ids = $2::bigint[] WHERE token = $1`,
 		company:  `UPDATE {claims} SET alone = false WHERE token = $1`,
 		finish:   fence,

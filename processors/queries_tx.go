@@ -8,12 +8,12 @@ import (
 
 // txQueries is the text of the statements that a RunTx's transaction ends
 // with, and of those that find out whether it is committed. All of them go by
-// primary keys.
+// primary keys. The fence shares its lock with that of other RunTx, and with
+// nobody else.
 type txQueries struct {
-	complete string // PostgreSQL: fence, completion and strike of one entry; elsewhere only the completion
+	complete string // PostgreSQL: fence and completion of one entry; elsewhere only the completion
 	note     string // PostgreSQL: fence and state of one entry; elsewhere only the state
 	fence    string // elsewhere: ids of a claim, locked, and whether a transaction is open
-	strike   string // elsewhere: sets the ids
 	drop     string // elsewhere: deletes what was archived; empty if nothing was
 	lock     string // locks a claim's row
 	state    string // an entry's callbacks, and whether it is processed
@@ -27,14 +27,14 @@ func newTxQueries(dialect string, t reliable.Tables, completion Completion) txQu
 		q = postgresTxQueries(completion)
 	case "mysql":
 		q, now = jsonTxQueries(completion), "utc_timestamp(6)"
-		q.fence = `SELECT ids, @@in_transaction FROM {claims} WHERE token = ? FOR UPDATE`
+		q.fence = `SELECT ids, @@in_transaction FROM {claims} WHERE token = ? LOCK IN SHARE MODE`
 		q.lock += " FOR UPDATE"
 	default:
 		q, now = jsonTxQueries(completion), "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 		q.fence = `SELECT ids, 1 FROM {claims} WHERE token = ?`
 	}
 	expand := strings.NewReplacer("{entries}", t.Entries(), "{claims}", t.Claims(), "{history}", t.History(), "{kept}", historyColumns, "{now}", now)
-	for _, text := range []*string{&q.complete, &q.note, &q.fence, &q.strike, &q.drop, &q.lock, &q.state} {
+	for _, text := range []*string{&q.complete, &q.note, &q.fence, &q.drop, &q.lock, &q.state} {
 		*text = expand.Replace(*text)
 	}
 	return q
@@ -42,9 +42,7 @@ func newTxQueries(dialect string, t reliable.Tables, completion Completion) txQu
 
 // postgresTxQueries: one statement each, behind the fence.
 func postgresTxQueries(completion Completion) txQueries {
-	const fence = `WITH held AS (SELECT FROM {claims} WHERE token = $1 AND $2::bigint = ANY (ids) FOR UPDATE),`
-	const strike = `
-		strike AS (UPDATE {claims} SET ids = array_remove(ids, $2::bigint) WHERE token = $1 AND EXISTS (SELECT FROM held)),`
+	const fence = `WITH held AS (SELECT FROM {claims} WHERE token = $1 AND $2::bigint = ANY (ids) FOR KEY SHARE),`
 	const mine = ` WHERE id = $2 AND EXISTS (SELECT FROM held)`
 	const count = ` SELECT count(*) FROM held`
 	q := txQueries{
@@ -55,13 +53,13 @@ func postgresTxQueries(completion Completion) txQueries {
 	}
 	switch completion {
 	case Delete:
-		q.complete = fence + strike + `
+		q.complete = fence + `
 		gone AS (DELETE FROM {entries}` + mine + `)` + count
 	case Keep:
-		q.complete = fence + strike + `
+		q.complete = fence + `
 		kept AS (UPDATE {entries} SET processed_at = {now}, retry_at = NULL, updated_at = {now}` + mine + `)` + count
 	default:
-		q.complete = fence + strike + `
+		q.complete = fence + `
 		gone AS (DELETE FROM {entries}` + mine + ` RETURNING {kept}),
 		kept AS (INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, $1, {now} FROM gone)` + count
 	}
@@ -72,10 +70,9 @@ func postgresTxQueries(completion Completion) txQueries {
 // that MariaDB locks their rows and no gap.
 func jsonTxQueries(completion Completion) txQueries {
 	q := txQueries{
-		note:   `UPDATE {entries} SET callbacks = ?, attempts = ?, updated_at = {now} WHERE id = ?`,
-		strike: `UPDATE {claims} SET ids = ? WHERE token = ?`,
-		lock:   `SELECT 1 FROM {claims} WHERE token = ?`,
-		state:  `SELECT callbacks, processed_at IS NOT NULL FROM {entries} WHERE id = ?`,
+		note:  `UPDATE {entries} SET callbacks = ?, attempts = ?, updated_at = {now} WHERE id = ?`,
+		lock:  `SELECT 1 FROM {claims} WHERE token = ?`,
+		state: `SELECT callbacks, processed_at IS NOT NULL FROM {entries} WHERE id = ?`,
 	}
 	switch completion {
 	case Delete:

@@ -12,7 +12,9 @@ import (
 )
 
 // A RunTx's transaction locks its claim's row before it writes to its entry,
-// like a finish does: the two wait for each other, and never in a circle.
+// like a finish does: the two wait for each other, and never in a circle. The
+// lock is a shared one, so that RunTx of one claim don't. The entry's id stays
+// in the row until a finish strikes it: till then it stands for nothing.
 
 // FinishIn implements [reliable.TxFinisher].
 func (c *claim) FinishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outcome) error {
@@ -60,8 +62,7 @@ func (c *claim) finishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outco
 	if err != nil {
 		return err
 	}
-	at := slices.Index(ids, o.Entry.ID)
-	if at < 0 {
+	if !slices.Contains(ids, o.Entry.ID) {
 		return reliable.ErrLeaseLost
 	}
 	if o.State != reliable.StateDone {
@@ -80,8 +81,7 @@ func (c *claim) finishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Outco
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, p.tx.strike, idList(p.dialect, slices.Delete(ids, at, at+1)), c.token)
-	return err
+	return nil
 }
 
 // write makes a transaction the writer on SQLite, before it reads.

@@ -23,7 +23,7 @@ var errCompany = errors.New("processors: a suspect must run alone")
 
 // findSuspect locks a suspect that is due.
 func (p *NonOrdered) findSuspect(ctx context.Context, tx *sql.Tx) ([]candidate, error) {
-	found, err := p.scan(ctx, tx, p.q.retries, true, 1)
+	found, err := p.retries(ctx, tx, true, 1)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}

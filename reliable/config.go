@@ -61,6 +61,12 @@ type Config struct {
 	// record processors. Nil means the usual.
 	Breaker *Breaker
 
+	// NoNotify keeps the plugin from sending a NOTIFY after commits, which wakes
+	// the workers of other processes on PostgreSQL: they wait for their poll
+	// then. It is sent outside of the writers' transactions, by another
+	// connection of their pool, at most every 5 ms, and costs them nothing.
+	NoNotify bool
+
 	// Tables says where the outbox's tables are.
 	Tables Tables
 

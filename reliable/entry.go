@@ -16,7 +16,7 @@ const ContextModel = "gorm"
 // must not change it.
 type OutboxEntry struct {
 	ID            int64           // position in the order of writes; never reused
-	Kind          int64           // hash of Context, ResourceClass, EventName and Owed
+	Kind          int64           // hash of Context, ResourceClass, EventName and Owed; once something of it was put off, also of what is pending
 	Owed          []string        // names of the callbacks or record processors owed; empty = whoever handles Context
 	Context       string          // [ContextModel], or the application's own
 	ResourceClass string          // name of the model, for example "Order"

@@ -105,6 +105,19 @@ type ErrorOccurred struct {
 	Err    error
 }
 
+// WakeupDegraded says that a worker is not woken by the commits of other
+// processes: until [WakeupRestored] it finds their entries by its poll.
+type WakeupDegraded struct {
+	Worker string
+	Err    error // why, and what to do if it does not pass by itself
+}
+
+// WakeupRestored says that the commits of other processes wake a worker again.
+type WakeupRestored struct {
+	Worker string
+	After  time.Duration // how long they did not
+}
+
 // HeartbeatSent says that a worker got or renewed its lease, which lasts from
 // Sent on. A heartbeat that came too late is none.
 type HeartbeatSent struct {
@@ -127,6 +140,8 @@ func (*EntriesRescued) Name() string { return "entries_rescued" }
 func (*LeaseLost) Name() string      { return "lease_lost" }
 func (*OrphansFound) Name() string   { return "orphans_found" }
 func (*ErrorOccurred) Name() string  { return "error" }
+func (*WakeupDegraded) Name() string { return "wakeup_degraded" }
+func (*WakeupRestored) Name() string { return "wakeup_restored" }
 func (*HeartbeatSent) Name() string  { return "heartbeat" }
 
 func (*Started) event()        {}
@@ -141,6 +156,8 @@ func (*EntriesRescued) event() {}
 func (*LeaseLost) event()      {}
 func (*OrphansFound) event()   {}
 func (*ErrorOccurred) event()  {}
+func (*WakeupDegraded) event() {}
+func (*WakeupRestored) event() {}
 func (*HeartbeatSent) event()  {}
 
 // eventNames returns the names of all events, in the order of a worker's life.
@@ -148,8 +165,8 @@ func eventNames() []string {
 	var names []string
 	for _, e := range []Event{
 		&Started{}, &BatchClaimed{}, &EntryProcessed{}, &EntryFailed{}, &EntryDied{}, &EntryDiscarded{},
-		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &BreakerOpened{}, &BreakerClosed{}, &WorkPaused{}, &WorkResumed{}, &ErrorOccurred{}, &HeartbeatSent{},
-		&HistoryPruned{}, &BloatFound{}, &BloatCleared{}, &LatencyMeasured{},
+		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &BreakerOpened{}, &BreakerClosed{}, &WorkPaused{}, &WorkResumed{}, &ErrorOccurred{},
+		&HeartbeatSent{}, &WakeupDegraded{}, &WakeupRestored{}, &HistoryPruned{}, &BloatFound{}, &BloatCleared{}, &LatencyMeasured{},
 		&ShuttingDown{}, &Stopped{},
 	} {
 		names = append(names, e.Name())

@@ -9,6 +9,7 @@ package reliable
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -85,8 +86,16 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if mistakes != nil {
 		return fmt.Errorf("reliable: %w", mistakes)
 	}
+	p.wakes.others.open(db, p)
 	return p.install(db)
 }
+
+// Close ends what the plugin does by itself: it waits, at most until ctx is
+// done, until the workers of other processes were told of what this one
+// committed. Before the first write, and where nobody is to be told, there is
+// nothing to end. Writes are recorded after it, too; workers of other processes
+// find them by their poll.
+func (p *Plugin) Close(ctx context.Context) error { return p.wakes.close(ctx) }
 
 // limits reports limits that make no sense.
 func (c Config) limits() error {

@@ -72,6 +72,10 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 		return slog.LevelInfo, []slog.Attr{slog.String("resumed", e.Pause.String()), slog.Time("since", e.Pause.At)}
 	case *ErrorOccurred:
 		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.String("step", e.Step), slog.Any(LogKeyError, e.Err)}
+	case *WakeupDegraded:
+		return slog.LevelWarn, []slog.Attr{worker(e.Worker), slog.Any(LogKeyError, e.Err)}
+	case *WakeupRestored:
+		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Duration("after", e.After)}
 	case *HeartbeatSent:
 		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Duration("took", e.Took)}
 	default:

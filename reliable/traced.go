@@ -26,6 +26,6 @@ func Traced(ctx context.Context) *Plugin {
 	return i.plugin
 }
 
-// Committed wakes the workers of this process: a transaction with entries is
+// Committed wakes the workers: a transaction with entries is
 // committed. It is for tracers, see [Traced].
 func (p *Plugin) Committed() { p.wakes.now() }

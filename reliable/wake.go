@@ -1,6 +1,7 @@
 package reliable
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -12,9 +13,13 @@ const (
 	lastHint  = 250 * time.Millisecond
 )
 
-// wakes tells the workers of this process that entries may be due.
+// wakes tells workers that entries may be due: those of this process, and by
+// the notifier those of others.
 type wakes struct {
+	others notifier
+
 	mu        sync.Mutex
+	closed    bool
 	listeners map[chan struct{}]bool
 	hints     *time.Timer
 	gap       time.Duration // before the hint that is to come; 0 if none is
@@ -38,11 +43,34 @@ func (p *Plugin) Wakes() (wake <-chan struct{}, stop func()) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		delete(w.listeners, ch)
-		if len(w.listeners) == 0 && w.hints != nil {
-			w.hints.Stop()
-			w.gap = 0
+		if w.deserted() {
+			w.rest()
 		}
 	}
+}
+
+// deserted reports whether there is nobody to wake.
+func (w *wakes) deserted() bool { return len(w.listeners) == 0 && w.others.pool == nil }
+
+// rest ends a back-off.
+func (w *wakes) rest() {
+	if w.hints != nil {
+		w.hints.Stop()
+	}
+	w.gap = 0
+}
+
+// close ends what goes on by itself. It waits until other processes know of
+// what is committed, or until ctx is done.
+func (w *wakes) close(ctx context.Context) error {
+	w.mu.Lock()
+	w.closed = true
+	if w.gap > 0 { // commits that nobody reported
+		w.signal()
+	}
+	w.rest()
+	w.mu.Unlock()
+	return w.others.close(ctx)
 }
 
 // now wakes every listener.
@@ -57,7 +85,7 @@ func (w *wakes) now() {
 func (w *wakes) soon() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.listeners) == 0 {
+	if w.closed || w.deserted() {
 		return
 	}
 	switch {
@@ -73,8 +101,11 @@ func (w *wakes) soon() {
 func (w *wakes) hint() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.gap == 0 { // ended while the timer fired
+		return
+	}
 	w.signal()
-	if w.gap *= 5; w.gap > lastHint || len(w.listeners) == 0 {
+	if w.gap *= 5; w.gap > lastHint || w.deserted() {
 		w.gap = 0
 		return
 	}
@@ -88,4 +119,5 @@ func (w *wakes) signal() {
 		default:
 		}
 	}
+	w.others.ping()
 }

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,16 +17,24 @@ import (
 
 // downstream is what callbacks call; it is down at first.
 type downstream struct {
+	burnt sync.Map     // failed calls by order
+	wrong atomic.Int64 // calls whose number is not that of the failed ones, and one
 	up    atomic.Bool
 	calls atomic.Int64
 	bad   atomic.Int64 // calls that failed
 }
 
-func (d *downstream) call(context.Context, reliable.Change[Order]) error {
+func (d *downstream) call(_ context.Context, c reliable.Change[Order]) error {
 	d.calls.Add(1)
+	burnt, _ := d.burnt.LoadOrStore(c.Model.ID, new(atomic.Int64))
+	failed := burnt.(*atomic.Int64)
+	if int64(c.Attempt) != failed.Load()+1 {
+		d.wrong.Add(1)
+	}
 	if d.up.Load() {
 		return nil
 	}
+	failed.Add(1)
 	d.bad.Add(1)
 	return errors.New("connection refused")
 }
@@ -85,6 +94,9 @@ func TestBreakerRests(t *testing.T) {
 		}
 		if n, bad := count(t, db, "SELECT sum(attempts) FROM outbox_history"), mail.bad.Load(); int64(n) != bad {
 			t.Errorf("%d failed attempts, %d calls failed, want as many", n, bad)
+		}
+		if n := mail.wrong.Load(); n != 0 {
+			t.Errorf("%d calls are numbered as if an attempt was burnt without a call", n)
 		}
 		if n, bad := mail.calls.Load(), mail.bad.Load(); n != orders+bad || closes.Load() != 1 {
 			t.Errorf("%d calls, of which %d failed; it closed %d times; want one good call per order, and one", n, bad, closes.Load())

@@ -204,7 +204,7 @@ func TestPauseReachesWhatIsClaimed(t *testing.T) {
 		if err := outbox.Of(db).Pause(t.Context(), outbox.Selector{Callback: "slow"}, ""); err != nil {
 			t.Fatal(err)
 		}
-		<-heard
+		eventually(t, "the worker hears of the pause", func() bool { return len(heard) == 1 })
 		close(release)
 		eventually(t, "the first is done, and nothing is held", func() bool {
 			return count(t, db, "SELECT count(*) FROM outbox_history") == 1 && count(t, db, "SELECT count(*) FROM outbox_entries WHERE retry_at IS NOT NULL AND attempts = 0") == 49

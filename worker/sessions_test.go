@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +68,8 @@ func transactions(t *testing.T, db *gorm.DB) (n int) {
 func TestNoTransactionWhileACallbackRuns(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		begun, end := make(chan struct{}, 100), make(chan struct{})
+		release := sync.OnceFunc(func() { close(end) })
+		defer release()
 		r := new(reliable.Registry)
 		reliable.AfterCreateCommit(r, "long", func(_ context.Context, c reliable.Change[Order]) error {
 			if c.Model.ID > 2 { // some are done by then, and some wait
@@ -108,7 +111,7 @@ func TestNoTransactionWhileACallbackRuns(t *testing.T) {
 				return watcher.Exec("PRAGMA busy_timeout = 0").Error == nil && watcher.Exec("UPDATE orders SET total = 1 WHERE id = 1").Error == nil
 			})
 		}
-		close(end)
+		release()
 		eventually(t, "no entry left", func() bool { return count(t, watcher, "SELECT count(*) FROM outbox_entries") == 0 })
 		if err := stop(); err != nil {
 			t.Error(err)

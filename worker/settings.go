@@ -28,6 +28,7 @@ type settings struct {
 	LeaseTTL        time.Duration `env:"RELIABLE_LEASE_TTL" envDefault:"10s" min:"100ms" max:"1h" want:"a duration from 100ms to 1h" example:"10s"`
 	CallbackTimeout time.Duration `env:"RELIABLE_CALLBACK_TIMEOUT" envDefault:"1m" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"1m"`
 	ShutdownTimeout time.Duration `env:"RELIABLE_SHUTDOWN_TIMEOUT" envDefault:"25s" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"25s"`
+	Listen          string        `env:"RELIABLE_LISTEN" envDefault:"on" oneof:"on off" example:"off"`
 	Processor       string        `env:"RELIABLE_PROCESSOR" envDefault:"non_ordered" oneof:"non_ordered" example:"non_ordered"`
 	Completion      string        `env:"RELIABLE_COMPLETION" envDefault:"archive" oneof:"archive delete keep" example:"archive"`
 	Retention       retention     `env:"RELIABLE_RETENTION" envDefault:"72h" want:"a duration of 1m or more, or forever" example:"72h"`
@@ -182,6 +183,7 @@ func (s *settings) apply(w *Worker) error {
 	fill(&w.IdleMultiplier, s.IdleMultiplier)
 	fill(&w.CallbackTimeout, s.CallbackTimeout)
 	fill(&w.ShutdownTimeout, s.ShutdownTimeout)
+	fill(&w.NoListen, s.Listen == "off")
 	fill(&w.NoBreaker, s.Breaker == "off")
 	if w.Processor == nil {
 		w.Processor = &processors.NonOrdered{

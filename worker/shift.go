@@ -114,6 +114,8 @@ func (x *executor) report(outcome reliable.Outcome) {
 func (s *shift) claim(ctx context.Context) {
 	wake, stop := s.plugin.Wakes()
 	defer stop()
+	heard, hush := s.listen(ctx)
+	defer hush()
 	failures := 0
 	for {
 		n := s.queue.wait(ctx)
@@ -130,10 +132,10 @@ func (s *shift) claim(ctx context.Context) {
 		case err != nil:
 			failures++
 			s.trouble("claim", err)
-			pause(ctx, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
+			pause(ctx, nil, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
 		case claim == nil:
 			failures = 0
-			pause(ctx, wake, s.PollInterval*time.Duration(s.IdleMultiplier))
+			pause(ctx, wake, heard, s.PollInterval*time.Duration(s.IdleMultiplier))
 		default:
 			failures = 0
 			s.plugin.Monitor().Publish(&reliable.BatchClaimed{Worker: s.id, Token: claim.Token(), Entries: len(claim.Entries()), Took: time.Since(begun)})
@@ -201,13 +203,15 @@ func bounded(step func(context.Context) error) error {
 	return step(ctx)
 }
 
-// pause waits for d, give or take a tenth, a wake, or the end.
-func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) {
+// pause waits for d, give or take a tenth, a wake of this process or another,
+// or the end.
+func pause(ctx context.Context, wake, heard <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d - d/10 + rand.N(d/5+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-wake:
+	case <-heard:
 	case <-ctx.Done():
 	}
 }

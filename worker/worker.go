@@ -43,6 +43,10 @@ type Worker struct {
 	// replacing a broken one; its lease may be lost. On SQLite they are DB's.
 	Own *sql.DB
 
+	// NoListen keeps the worker from waiting for a NOTIFY on PostgreSQL, which
+	// wakes it when another process commits entries: it polls only.
+	NoListen bool
+
 	// Processor decides which entries come. Nil means &processors.NonOrdered{}.
 	Processor processors.EntriesProcessor
 
@@ -81,6 +85,7 @@ type Worker struct {
 
 	plugin *reliable.Plugin
 	id     string
+	own    *connections
 }
 
 // defaults fills in what is not set, and reports all that makes no sense.
@@ -141,6 +146,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("worker: %w", err)
 	}
 	defer own.close()
+	w.own = own
 	monitor := w.plugin.Monitor()
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopKeeping()

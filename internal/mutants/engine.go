@@ -105,6 +105,11 @@ func engine() []Mutant {
 			Package: "processors", Test: "TestALostLeaseIsNoCrash", Only: "sqlite",
 		},
 		{
+			Name: "sorted", Bug: "a table that was never analysed is read and sorted whole", File: "processors/nonordered.go",
+			Old: `"enable_seqscan = off", "enable_bitmapscan = off", "enable_sort = off",`, New: "",
+			Package: "processors", Test: "TestPlans/postgres/archive_analysed=false", Only: "postgres",
+		},
+		{
 			Name: "again", Bug: "the claim's second statement does not look at the claims again", File: "processors/queries_postgres.go",
 			Old: "WHERE id NOT IN (SELECT unnest(ids) FROM {claims}) HAVING", New: "HAVING",
 			Package: suite, Test: "TestNonOrdered/postgres/held_once", Only: "postgres",
@@ -112,7 +117,7 @@ func engine() []Mutant {
 		{
 			Name: "open", Bug: "a transaction is open while a callback runs", File: "worker/shift.go",
 			Old: "\t\tb.run.Process(b.work, group[0], report)\n", New: "\t\ttx := x.shift.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\tb.run.Process(b.work, group[0], report)\n\t\ttx.Rollback()\n",
-			Package: "worker", Test: "TestNoTransactionWhileACallbackRuns",
+			Package: "worker", Test: "TestNoTransactionWhileACallbackRuns", Only: "postgres",
 		},
 		{
 			Name: "burnt", Bug: "an interrupted run burns an attempt", File: "reliable/run.go",

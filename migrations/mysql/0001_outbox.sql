@@ -42,6 +42,7 @@ CREATE TABLE {{claims}} (
     lo         bigint      NOT NULL,
     hi         bigint      NOT NULL,
     alone      boolean     NOT NULL DEFAULT false,
+    mark       bigint      NOT NULL DEFAULT 0,
     claimed_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
 

@@ -45,6 +45,7 @@ CREATE TABLE {{claims}} (
     lo         bigint      NOT NULL,
     hi         bigint      NOT NULL,
     alone      boolean     NOT NULL DEFAULT false,
+    mark       bigint      NOT NULL DEFAULT 0,
     claimed_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 -- Out of line and not compressed: to compress a thousand ids takes longer than all the rest of the insert.

@@ -42,6 +42,7 @@ CREATE TABLE {{claims}} (
     lo         bigint      NOT NULL,
     hi         bigint      NOT NULL,
     alone      boolean     NOT NULL DEFAULT false,
+    mark       bigint      NOT NULL DEFAULT 0,
     claimed_at text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 );
 
