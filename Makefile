@@ -1,10 +1,12 @@
-.PHONY: help demo test versions programs race chaos storm mutants lint bench verify tidy fuzz
+.PHONY: help demo test versions pooler programs race chaos storm mutants lint bench verify tidy fuzz
 
 FUZZTIME ?= 30s
 ROUNDS ?= 10
 MINUTES ?= 0
 PROGRAMS ?= 10000
 VERSIONS ?= 13,14,15,16,17,18
+# What listens, or looks at sessions of the server: behind a pooler it has nothing to say.
+AROUND = ^Test(CommitsElsewhereWake|ListensAgain|ListenIsTested|CallbacksHoldTheWholePool|StartStopStress|EveryCallHasADeadline)$$
 LINTER_VERSION = v2.15.0
 LINTER = .bin/golangci-lint-$(LINTER_VERSION)
 
@@ -19,6 +21,9 @@ test: ## run all tests on PostgreSQL, MariaDB and SQLite
 
 versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
 	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
+
+pooler: ## run the worker's tests by way of a PgBouncer in transaction mode
+	RELIABLE_TEST_ONLY=postgres go run ./internal/testdb/testservers -pooler -- go test -count 1 -timeout 20m ./worker -skip '$(AROUND)'
 
 programs: ## run PROGRAMS random programs of GORM operations on each database, with and without the plugin
 	RELIABLE_TEST_THROWAWAY=1 go run ./internal/testdb/testservers -- go test -timeout 180m -count 1 -v ./internal/programs -run TestPrograms -programs $(PROGRAMS)

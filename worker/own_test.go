@@ -78,6 +78,7 @@ func TestOutageLongerThanTheLease(t *testing.T) {
 			t.Fatal(err)
 		}
 		refused := events(t, db, func(e *reliable.ErrorOccurred) bool { return e.Step == "register" })
+		rescued := events[*reliable.EntriesRescued](t, db, nil)
 		stop := start(t, &worker.Worker{DB: db, PollInterval: 20 * time.Millisecond, Processor: &processors.NonOrdered{LeaseTTL: time.Second}})
 		<-begun
 		p.Down()
@@ -89,6 +90,9 @@ func TestOutageLongerThanTheLease(t *testing.T) {
 		}
 		if n := count(t, near, "SELECT count(*) FROM outbox_history WHERE crashes > 0 OR attempts > 0"); n != 0 {
 			t.Errorf("%d entries were blamed, want 0", n)
+		}
+		if n := rescued.Load(); n != 0 {
+			t.Errorf("its entries were rescued %d times, as those of a dead worker, want 0: it lives", n)
 		}
 	})
 }

@@ -34,36 +34,39 @@ func leftOver(name string, now time.Time) bool {
 // run may be at it, or a file was left in a database's folder) fails no test.
 func sweep(t testing.TB, s Service, address string) {
 	t.Helper()
-	driver, drop := "pgx", `DROP SCHEMA IF EXISTS %s CASCADE`
+	driver := "pgx"
+	list := "SELECT schema_name, 'DROP SCHEMA IF EXISTS ' || schema_name || ' CASCADE' FROM information_schema.schemata" +
+		" UNION ALL SELECT datname, 'DROP DATABASE IF EXISTS ' || datname || ' WITH (FORCE)' FROM pg_database"
 	if s == MariaDB {
-		driver, drop, address = "mysql", `DROP DATABASE IF EXISTS %s`, dsn(t, address)
+		driver, address = "mysql", dsn(t, address)
+		list = "SELECT schema_name, concat('DROP DATABASE IF EXISTS ', schema_name) FROM information_schema.schemata"
 	}
 	pool, err := sql.Open(driver, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = pool.Close() }()
-	rows, err := pool.QueryContext(t.Context(), "SELECT schema_name FROM information_schema.schemata")
+	rows, err := pool.QueryContext(t.Context(), list)
 	if err != nil {
 		t.Fatalf("testdb: look for leftovers: %v", err)
 	}
 	defer func() { _ = rows.Close() }()
 	var old []string
 	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
+		var name, drop string
+		if err := rows.Scan(&name, &drop); err != nil {
 			t.Fatal(err)
 		}
 		if leftOver(name, time.Now()) {
-			old = append(old, name)
+			old = append(old, drop)
 		}
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range old {
-		if _, err := pool.ExecContext(t.Context(), strings.Replace(drop, "%s", name, 1)); err != nil {
-			t.Logf("testdb: %s is left: %v", name, err)
+	for _, drop := range old {
+		if _, err := pool.ExecContext(t.Context(), drop); err != nil {
+			t.Logf("testdb: left over: %s: %v", drop, err)
 		}
 	}
 }

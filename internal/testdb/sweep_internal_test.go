@@ -10,12 +10,17 @@ import (
 // What killed runs left is dropped; what runs, or is somebody else's, is not.
 func TestSweep(t *testing.T) {
 	old, young := time.Now().Add(-2*time.Hour).Unix(), time.Now().Unix()
-	for _, s := range []Service{PostgreSQL, MariaDB} {
-		t.Run(s.String(), func(t *testing.T) {
+	const schemata = "information_schema.schemata WHERE schema_name"
+	for _, kind := range []struct {
+		s            Service
+		word, listed string
+	}{{PostgreSQL, "SCHEMA", schemata}, {PostgreSQL, "DATABASE", "pg_database WHERE datname"}, {MariaDB, "DATABASE", schemata}} {
+		s, word := kind.s, kind.word
+		t.Run(s.String()+" "+word, func(t *testing.T) {
 			address := server(t, s)
-			driver, word, target := "pgx", "SCHEMA", address
+			driver, target := "pgx", address
 			if s == MariaDB {
-				driver, word, target = "mysql", "DATABASE", dsn(t, address)
+				driver, target = "mysql", dsn(t, address)
 			}
 			unique := newName()[len(prefix):]
 			names := map[string]bool{ // whether it stays
@@ -34,7 +39,7 @@ func TestSweep(t *testing.T) {
 			defer func() { _ = pool.Close() }()
 			for name, stays := range names {
 				var n int
-				if err := pool.QueryRow("SELECT count(*) FROM information_schema.schemata WHERE schema_name = '" + name + "'").Scan(&n); err != nil {
+				if err := pool.QueryRow("SELECT count(*) FROM " + kind.listed + " = '" + name + "'").Scan(&n); err != nil {
 					t.Fatal(err)
 				}
 				if (n == 1) != stays {

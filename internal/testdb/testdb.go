@@ -67,6 +67,9 @@ func New(t testing.TB, d Dialect) DB {
 	t.Helper()
 	switch d {
 	case Postgres:
+		if through := os.Getenv(PoolerVariable); through != "" {
+			return (&Pooler{server: server(t, PostgreSQL), url: through}).New(t)
+		}
 		return newOn(t, d, server(t, PostgreSQL))
 	case MySQL:
 		return newOn(t, d, server(t, MariaDB))

@@ -14,6 +14,11 @@
 //	go run ./internal/testdb/testservers -postgres 13,18 -- go test ./internal/capture
 //
 // The exit code is then that of the last command that failed.
+//
+// With a pooler, the command reaches PostgreSQL by way of a PgBouncer in
+// transaction mode:
+//
+//	go run ./internal/testdb/testservers -pooler -- go test ./worker
 package main
 
 import (
@@ -41,12 +46,13 @@ func main() {
 func run(args []string) int {
 	flags := flag.NewFlagSet("testservers", flag.ContinueOnError)
 	postgres := flags.String("postgres", "", "major `versions` of PostgreSQL, separated by commas, to run the command on")
+	pooler := flags.Bool("pooler", false, "put a PgBouncer in transaction mode in front of PostgreSQL")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	args = flags.Args()
-	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, "usage: testservers [-postgres versions] -- command [argument ...]")
+	if len(args) == 0 || *pooler && *postgres != "" {
+		fmt.Fprintln(os.Stderr, "usage: testservers [-postgres versions | -pooler] -- command [argument ...]")
 		return 2
 	}
 	versions, err := fetch(*postgres)
@@ -76,10 +82,33 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "testservers: started %s in %.1f s: %s\n", service, time.Since(begun).Seconds(), server.URL)
 		environ = append(environ, service.Variable()+"="+server.URL)
 	}
+	if *pooler {
+		stop, at, err := pool(environ)
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "testservers: %v\n", err)
+			return 1
+		}
+		defer stop()
+		environ = append(environ, testdb.PoolerVariable+"="+at)
+	}
 	if len(versions) > 0 {
 		return onEach(versions, args, environ, signals)
 	}
 	return command(args, environ, signals)
+}
+
+// pool puts a pooler in front of the PostgreSQL of an environment.
+func pool(environ []string) (stop func(), at string, err error) {
+	for _, pair := range environ {
+		if server, ok := strings.CutPrefix(pair, testdb.PostgreSQL.Variable()+"="); ok {
+			p, err := testdb.LaunchPooler(server)
+			if err != nil {
+				return nil, "", err
+			}
+			return p.Stop, p.URL(), nil
+		}
+	}
+	return nil, "", errors.New("no PostgreSQL to put a pooler in front of")
 }
 
 // look returns, for the command's environment, where the services are that
@@ -102,8 +131,12 @@ func look() (environ []string, missing []testdb.Service, err error) {
 
 // sweep removes what killed runs left of servers an hour ago or earlier.
 func sweep(now time.Time) {
+	directories := []string{testdb.PoolerDirectory}
 	for _, service := range testdb.Services() {
-		left, _ := filepath.Glob(filepath.Join(os.TempDir(), service.Directory()+"*"))
+		directories = append(directories, service.Directory())
+	}
+	for _, name := range directories {
+		left, _ := filepath.Glob(filepath.Join(os.TempDir(), name+"*"))
 		for _, dir := range left {
 			if info, err := os.Stat(dir); err == nil && now.Sub(info.ModTime()) > time.Hour {
 				_ = os.RemoveAll(dir) // another run may be at it
@@ -121,6 +154,10 @@ func install(services []testdb.Service) error {
 			packages = append(packages, service.Packages()...)
 			remedies = append(remedies, fmt.Sprintf("  %s (%v)", service.Remedy(), err))
 		}
+	}
+	if err := testdb.PoolerInstalled(); err != nil {
+		packages = append(packages, testdb.PoolerPackage)
+		remedies = append(remedies, fmt.Sprintf("  %v", err))
 	}
 	if len(packages) == 0 {
 		return nil

@@ -40,8 +40,10 @@ func TestRun(t *testing.T) {
 	if code := run([]string{"true"}); code != 1 {
 		t.Errorf("run() = %d with a variable that names no server, want 1", code)
 	}
-	if code := run(nil); code != 2 {
-		t.Errorf("run() without a command = %d, want 2", code)
+	for _, args := range [][]string{nil, {"-pooler", "-postgres", "15", "--", "true"}} {
+		if code := run(args); code != 2 {
+			t.Errorf("run(%q) = %d, want 2", args, code)
+		}
 	}
 }
 
@@ -58,7 +60,8 @@ func TestNothingToInstallWith(t *testing.T) {
 		}
 	}
 	t.Setenv("PATH", t.TempDir())
-	if err := install(missing); (err != nil) != (len(missing) > 0) {
+	lacking := len(missing) > 0 || testdb.PoolerInstalled() != nil
+	if err := install(missing); (err != nil) != lacking {
 		t.Errorf("install(%v) = %v", missing, err)
 	}
 }
