@@ -200,12 +200,17 @@ func (h *housekeeper) hold(ctx context.Context) (held bool, err error) {
 // duty takes between two looks at it.
 func (h *housekeeper) lease() time.Duration { return max(3*h.Every, time.Minute) }
 
+// releaseTimeout bounds what a worker's end waits for: without an answer, the
+// lease ends by itself.
+const releaseTimeout = 2 * time.Second
+
 // release gives the lease back, if this worker has it.
 func (h *housekeeper) release(ctx context.Context) {
 	if !h.held {
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
 	err := h.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, h.q.release, h.site.Worker)
 		return err

@@ -13,10 +13,10 @@ import (
 // that are longer than the batches: others have the database for four fifths of
 // the time. A round ends after a while; the next one goes on.
 const (
-	mostRows    = 1000                   // of a batch
-	longBatch   = 100 * time.Millisecond // the next one is half as big
-	pauseShare  = 4                      // of a batch's time
-	pruneWithin = 20 * time.Second       // of a round
+	mostRows    = 500                   // of a batch
+	longBatch   = 25 * time.Millisecond // the next one is half as big
+	pauseShare  = 4                     // of a batch's time
+	pruneWithin = 20 * time.Second      // of a round
 )
 
 func (h *housekeeper) pruneHistory(ctx context.Context) (more bool, err error) {
