@@ -129,5 +129,5 @@ func (o *Outbox) pause(s Selector, reason string) (*reliable.Plugin, reliable.Pa
 
 // session returns a handle for statements of the outbox's own.
 func (o *Outbox) session(ctx context.Context) *gorm.DB {
-	return reliable.Skip(o.db.Session(&gorm.Session{NewDB: true, Context: ctx}))
+	return o.db.Session(&gorm.Session{NewDB: true, Context: reliable.SkipContext(ctx)})
 }

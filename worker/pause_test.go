@@ -178,6 +178,53 @@ func TestPauseCallback(t *testing.T) {
 	})
 }
 
+// An entry of which a part was paused is left to binaries that know all of it;
+// an older one goes on with what owes only what it knows.
+func TestPausedPartKeepsItsBinary(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		var mail, index downstream
+		mail.up.Store(true)
+		index.up.Store(true)
+		url := testdb.New(t, d)
+		newer, older := new(reliable.Registry), new(reliable.Registry)
+		reliable.AfterCreateCommit(newer, "mail", mail.call)
+		reliable.AfterCreateCommit(newer, "index", index.call)
+		reliable.AfterCreateCommit(older, "mail", mail.call)
+		newDB, oldDB := open(t, url, newer), open(t, url, older)
+		o, only := outbox.Of(newDB), outbox.Selector{Callback: "mail"}
+		if err := errors.Join(o.Pause(t.Context(), only, ""), newDB.Create(&Order{}).Error); err != nil {
+			t.Fatal(err)
+		}
+		stop := start(t, &worker.Worker{DB: newDB, PollInterval: 20 * time.Millisecond})
+		eventually(t, "the index is done, the mail waits", func() bool {
+			return count(t, newDB, "SELECT count(*) FROM outbox_entries WHERE callbacks IS NOT NULL") == 1
+		})
+		if err := errors.Join(stop(), o.Resume(t.Context(), only)); err != nil {
+			t.Fatal(err)
+		}
+		plugin, err := reliable.From(oldDB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		orphans := make(chan *reliable.OrphansFound, 10)
+		defer reliable.Subscribe(plugin.Monitor(), func(e *reliable.OrphansFound) { orphans <- e })()
+		stop = start(t, &worker.Worker{DB: oldDB, PollInterval: 20 * time.Millisecond})
+		eventually(t, "the older worker sees that it can't do it", func() bool { return len(orphans) > 0 })
+		if err := oldDB.Create(&Order{}).Error; err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the older worker does its own", func() bool { return count(t, oldDB, "SELECT count(*) FROM outbox_history") == 1 })
+		if n := count(t, oldDB, "SELECT count(*) FROM outbox_entries"); n != 1 || mail.calls.Load() != 1 {
+			t.Errorf("%d entries wait after %d mails, want 1 and 1", n, mail.calls.Load())
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		start(t, &worker.Worker{DB: newDB, PollInterval: 20 * time.Millisecond})
+		eventually(t, "the newer worker does the rest", func() bool { return count(t, newDB, "SELECT count(*) FROM outbox_entries") == 0 })
+	})
+}
+
 // Work that is claimed and not begun when a pause is heard of rests, too.
 func TestPauseReachesWhatIsClaimed(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
