@@ -3,7 +3,7 @@ package mutants
 import "slices"
 
 // mutants returns all of them.
-func mutants() []Mutant { return slices.Concat(engine(), capture(), transactions()) }
+func mutants() []Mutant { return slices.Concat(engine(), capture(), transactions(), pressure()) }
 
 // engine returns the bugs of claim, run and finish.
 func engine() []Mutant {
