@@ -94,12 +94,16 @@ func (p *NonOrdered) notCovered() []int64 {
 	return kinds
 }
 
-// scanned notes how long a scan for retries took that passed over what is left
-// alone: they have no more than their share of the time.
-func (p *NonOrdered) scanned(begun time.Time) {
-	if len(p.restraint.Kinds()) > 0 {
-		now := time.Now()
-		p.restraint.restTo = now.Add(rescanShare * now.Sub(begun))
+// slowScan is how long a scan for retries takes that passes over very many.
+const slowScan = 20 * time.Millisecond
+
+// scanned notes how long a scan for retries took. Those that pass over what is
+// left alone, or take long and find few (what an old transaction elsewhere
+// keeps), have no more than their share of the time.
+func (p *NonOrdered) scanned(begun time.Time, few bool) {
+	now := time.Now()
+	if took := now.Sub(begun); len(p.restraint.Kinds()) > 0 || few && took > slowScan {
+		p.restraint.restTo = now.Add(rescanShare * took)
 	}
 }
 

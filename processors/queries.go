@@ -14,7 +14,7 @@ import (
 // any driver takes them and the text stays the same for any number.
 type queries struct {
 	fresh, retries      string // see entryColumns for what they return
-	frontier            string // the id up to which claims left nothing
+	frontier            string // the id up to which claims that reach above one left nothing
 	held                string // ids in claim rows that reach into a range of ids; not on PostgreSQL
 	insertClaim         string
 	lockClaim           string // ids of a claim, locked; not on PostgreSQL

@@ -73,7 +73,7 @@ func jsonQueries() queries {
 		AND id NOT IN `
 	return queries{
 		fresh:        `SELECT {columns} FROM {entries} WHERE id > ? AND retry_at IS NULL` + free + `{ahead} ORDER BY id LIMIT ?{lock}`,
-		frontier:     `SELECT coalesce(max(mark), 0) FROM {claims}`,
+		frontier:     `SELECT coalesce(max(mark), 0) FROM {claims} WHERE hi > ?`,
 		retries:      `SELECT {columns} FROM {entries} WHERE retry_at <= {now} AND suspect = ?` + free + `{held} ORDER BY retry_at, id LIMIT ?{lock}`,
 		held:         `SELECT ids FROM {claims} WHERE hi >= ? AND lo <= ?`,
 		insertClaim:  `INSERT INTO {claims} (worker, ids, lo, hi, alone, mark) VALUES (?, ?, ?, ?, ?, ?) RETURNING token`,

@@ -43,7 +43,7 @@ func (p *NonOrdered) retries(ctx context.Context, tx *sql.Tx, suspects bool, n i
 	if err != nil {
 		return nil, err
 	}
-	p.scanned(begun)
+	p.scanned(begun, len(entries) < n/2)
 	return p.runnable(ctx, tx, entries, suspects), nil
 }
 
@@ -72,8 +72,11 @@ func (p *NonOrdered) runnable(ctx context.Context, tx *sql.Tx, entries []*reliab
 
 // start returns the id above which to look for fresh entries.
 func (p *NonOrdered) start(ctx context.Context, tx *sql.Tx, now time.Time) (int64, error) {
+	p.mu.Lock()
+	above := p.frontier.mark
+	p.mu.Unlock()
 	var shared int64
-	if err := tx.QueryRowContext(ctx, p.q.frontier).Scan(&shared); err != nil {
+	if err := tx.QueryRowContext(ctx, p.q.frontier, above).Scan(&shared); err != nil {
 		return 0, err
 	}
 	p.mu.Lock()

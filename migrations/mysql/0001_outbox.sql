@@ -45,6 +45,7 @@ CREATE TABLE {{claims}} (
     mark       bigint      NOT NULL DEFAULT 0,
     claimed_at datetime(6) NOT NULL DEFAULT (utc_timestamp(6))
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+CREATE INDEX {{name}}_claims_hi ON {{claims}} (hi);
 
 CREATE TABLE {{workers}} (
     id         varchar(255) PRIMARY KEY,

@@ -50,6 +50,8 @@ CREATE TABLE {{claims}} (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 -- Out of line and not compressed: to compress a thousand ids takes longer than all the rest of the insert.
 ALTER TABLE {{claims}} ALTER COLUMN ids SET STORAGE EXTERNAL;
+-- For the claims that reach above an id: an old transaction elsewhere may keep thousands of dead ones below it in the table.
+CREATE INDEX {{name}}_claims_hi ON {{claims}} (hi);
 
 CREATE TABLE {{workers}} (
     id         text PRIMARY KEY,

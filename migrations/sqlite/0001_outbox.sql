@@ -45,6 +45,7 @@ CREATE TABLE {{claims}} (
     mark       bigint      NOT NULL DEFAULT 0,
     claimed_at text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
 );
+CREATE INDEX {{name}}_claims_hi ON {{claims}} (hi);
 
 CREATE TABLE {{workers}} (
     id         text PRIMARY KEY,
