@@ -88,6 +88,11 @@ func (l *link) replies() {
 			}
 		}
 		if err != nil {
+			select {
+			case <-l.frozen: // the client does not hear of the end either
+				<-l.done
+			default:
+			}
 			return
 		}
 	}
