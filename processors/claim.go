@@ -90,7 +90,7 @@ func (p *NonOrdered) attempt(ctx context.Context, n int) (*claim, error) {
 	failpoint.Hit("claim.committed")
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.worker != p.worker || time.Since(sent) > p.LeaseTTL {
+	if c.worker != p.worker || p.lapsed || time.Since(sent) > p.LeaseTTL {
 		close(c.lost) // it took too long: others may have taken it already
 		p.doubt = true
 	} else {
