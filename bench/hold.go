@@ -58,7 +58,7 @@ func hold(ctx context.Context, b *bench, o options) (results, error) {
 
 // alone returns the rate of a backlog of nothing but what is drained.
 func (b *bench) alone(ctx context.Context, entries int) (rate float64, err error) {
-	return b.shared(ctx, entries, 1)
+	return b.shared(ctx, entries, 1, single())
 }
 
 // held returns the rate while another transaction holds xmin. A worker before

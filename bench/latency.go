@@ -19,7 +19,8 @@ import (
 // waking is a way in which a worker learns of a commit.
 type waking struct {
 	name  string
-	start func(ctx context.Context, p place, db *gorm.DB, begun chan<- arrival) (stop func() error, err error)
+	here  bool                 // the worker is in this process, and woken by it
+	deaf  bool                 // there is no NOTIFY, and nobody listens
 	pause func() time.Duration // between a callback and the next commit
 	lanes int                  // idle systems at the same time, each with its own worker: they share the commits
 }
@@ -36,9 +37,9 @@ type arrival struct {
 func wakings() []waking {
 	idle := func() time.Duration { return 15*time.Millisecond + rand.N(10*time.Millisecond) }
 	return []waking{
-		{"inprocess", workHere, idle, 1},
-		{"notify", workElsewhere, idle, 1},
-		{"poll", workElsewhere, func() time.Duration { return rand.N(worker.DefaultPollInterval) }, 8},
+		{name: "inprocess", here: true, deaf: true, pause: idle, lanes: 1},
+		{name: "notify", pause: idle, lanes: 1},
+		{name: "poll", deaf: true, pause: func() time.Duration { return rand.N(worker.DefaultPollInterval) }, lanes: 8},
 	}
 }
 
@@ -80,7 +81,7 @@ func short(d time.Duration) string { return fmt.Sprintf("%.2fms", float64(d.Micr
 
 // sample returns the latencies of that many commits.
 func (b *bench) sample(ctx context.Context, w waking, write operation, commits int) ([]time.Duration, error) {
-	if err := b.room(ctx, w.lanes*(connections(1)+3)); err != nil {
+	if err := b.room(ctx, w.lanes*(w.elsewhere().connections()+3)); err != nil {
 		return nil, err
 	}
 	var mu sync.Mutex
@@ -107,7 +108,7 @@ func (b *bench) sample(ctx context.Context, w waking, write operation, commits i
 func (p place) lane(ctx context.Context, w waking, write operation, commits int) (all []time.Duration, err error) {
 	begun := make(chan arrival, 16)
 	registry := nothing.registry(func(id uint) { begun <- arrival{id, clock()} })
-	db, closed, err := openOurs(p.url, reliable.Config{Registry: registry})
+	db, closed, err := openOurs(p.url, reliable.Config{Registry: registry, NoNotify: w.deaf})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (p place) lane(ctx context.Context, w waking, write operation, commits int)
 	if err := errors.Join(p.seed(ctx, db, 0, 0), stampCommits(db)); err != nil {
 		return nil, err
 	}
-	stop, err := w.start(ctx, p, db, begun)
+	stop, err := w.work(ctx, p, db, begun)
 	if err != nil {
 		return nil, err
 	}
@@ -163,17 +164,20 @@ func (s *stamp) ran(ctx context.Context, begun <-chan arrival) (time.Duration, e
 	}
 }
 
-// workHere starts a worker in this process.
-func workHere(ctx context.Context, _ place, db *gorm.DB, _ chan<- arrival) (stop func() error, err error) {
-	working, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- (&worker.Worker{DB: db}).Run(working) }()
-	return func() error { cancel(); return <-ended }, nil
-}
+// elsewhere is the worker in a process of its own.
+func (w waking) elsewhere() program { return program{Work: nothing, NoListen: w.deaf, Report: true} }
 
-// workElsewhere starts a worker process.
-func workElsewhere(ctx context.Context, p place, _ *gorm.DB, begun chan<- arrival) (stop func() error, err error) {
-	one, err := start(ctx, program{URL: p.url, Work: nothing, Report: true}, func(id uint, at time.Duration) { begun <- arrival{id, at} })
+// work starts the worker.
+func (w waking) work(ctx context.Context, p place, db *gorm.DB, begun chan<- arrival) (stop func() error, err error) {
+	if w.here {
+		working, cancel := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() { ended <- (&worker.Worker{DB: db, NoListen: w.deaf}).Run(working) }()
+		return func() error { cancel(); return <-ended }, nil
+	}
+	as := w.elsewhere()
+	as.URL = p.url
+	one, err := start(ctx, as, func(id uint, at time.Duration) { begun <- arrival{id, at} })
 	if err != nil {
 		return nil, err
 	}

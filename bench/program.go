@@ -34,6 +34,7 @@ type program struct {
 	Threads    int
 	Completion processors.Completion
 	Work       work
+	NoListen   bool
 	Report     bool // say of each run for which row it was, and when it began
 }
 
@@ -75,8 +76,8 @@ func (p program) run(commands *bufio.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	pool.SetMaxOpenConns(connections(p.Threads))
-	pool.SetMaxIdleConns(connections(p.Threads))
+	pool.SetMaxOpenConns(max(p.Threads, 1)) // for callbacks
+	pool.SetMaxIdleConns(max(p.Threads, 1))
 	say("ready")
 	if _, err := commands.ReadString('\n'); err != nil {
 		return nil //nolint:nilerr // it was not needed
@@ -87,15 +88,21 @@ func (p program) run(commands *bufio.Reader, out io.Writer) error {
 		defer stop()
 		_, _ = io.Copy(io.Discard, commands)
 	}()
-	err = (&worker.Worker{DB: db, Threads: p.Threads, Processor: &processors.NonOrdered{Completion: p.Completion}}).Run(ctx)
+	err = (&worker.Worker{DB: db, Threads: p.Threads, NoListen: p.NoListen, Processor: &processors.NonOrdered{Completion: p.Completion}}).Run(ctx)
 	peak, perr := peakMemory()
 	say("peak %d", peak)
 	return errors.Join(err, perr)
 }
 
-// connections is how many connections a worker process has at most: those of
-// the worker itself, one for each thread, and one to spare.
-func connections(threads int) int { return processors.OwnSessions + max(threads, 1) + 1 }
+// connections is how many connections the process has at most: those of the
+// worker itself, and one for each thread.
+func (p program) connections() int {
+	own := worker.OwnConnections
+	if p.NoListen {
+		own = processors.OwnSessions
+	}
+	return own + max(p.Threads, 1)
+}
 
 // clock reads the machine's monotonic clock, which all of its processes share.
 func clock() time.Duration {

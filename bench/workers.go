@@ -20,15 +20,17 @@ const (
 // within one process.
 func workers(ctx context.Context, b *bench, o options) (results, error) {
 	rounds := or(o.rounds, 3)
-	title("workers: %d entries, %d worker processes and %d, each at the defaults", o.entries, few, many)
-	if err := b.room(ctx, many*connections(1)); err != nil {
+	title("workers: %d entries, %d worker processes and %d, at the defaults but for LISTEN, which a drain does not need", o.entries, few, many)
+	as := single()
+	as.NoListen = true // 100 connections are enough for all
+	if err := b.room(ctx, many*as.connections()); err != nil {
 		return nil, err
 	}
 	var ratios []float64
 	for round := range rounds {
 		var rates [2]float64
 		for i, n := range []int{few, many} {
-			rate, err := b.shared(ctx, o.entries, n)
+			rate, err := b.shared(ctx, o.entries, n, as)
 			if err != nil {
 				return nil, fmt.Errorf("%d processes: %w", n, err)
 			}
@@ -65,12 +67,12 @@ func (b *bench) threads(ctx context.Context, entries int) (ratio float64, err er
 }
 
 // shared returns the rate at which n worker processes drain a backlog.
-func (b *bench) shared(ctx context.Context, entries, n int) (rate float64, err error) {
+func (b *bench) shared(ctx context.Context, entries, n int, as program) (rate float64, err error) {
 	err = b.in(ctx, func(p place) error {
 		if err := p.prepare(ctx, entries, entries); err != nil {
 			return err
 		}
-		c, err := p.drainedBy(ctx, n, program{Work: nothing, Completion: processors.Archive}, span{0, entries})
+		c, err := p.drainedBy(ctx, n, as, span{0, entries})
 		rate = float64(entries) / c.took.Seconds()
 		if err != nil {
 			return err
