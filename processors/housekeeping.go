@@ -81,7 +81,8 @@ type housekeeper struct {
 
 	duties  []*duty    // in the order of a round
 	held    bool       // whether this worker had the lease at its last look,
-	renewed time.Time  // and when that began
+	renewed time.Time  // and when that began,
+	owing   bool       // or whether it may have it and must give it back
 	bloat   bloatWatch // what is known of bloat
 	front   front      // where fresh entries begin
 }
@@ -158,7 +159,7 @@ func (h *housekeeper) round(ctx context.Context) (more bool) {
 		}
 		again, err := d.do(ctx)
 		if err != nil && ctx.Err() == nil {
-			d.after = time.Now().Add(min(h.Every<<min(d.failures, 10), longestPause))
+			d.after = time.Now().Add(min(min(h.Every, longestPause)<<min(d.failures, 10), longestPause))
 			d.failures++
 			h.trouble(ctx, d.name, err)
 			continue
@@ -190,6 +191,7 @@ func (h *housekeeper) hold(ctx context.Context) (held bool, err error) {
 		return nil
 	})
 	h.held, h.renewed = held && err == nil, sent
+	h.owing = held || err != nil
 	if !h.held {
 		h.bloat = bloatWatch{} // the other one tells
 	}
@@ -204,9 +206,10 @@ func (h *housekeeper) lease() time.Duration { return max(3*h.Every, time.Minute)
 // lease ends by itself.
 const releaseTimeout = 2 * time.Second
 
-// release gives the lease back, if this worker has it.
+// release gives the lease back, if this worker has it, or may have it: when
+// the last look at it was broken off.
 func (h *housekeeper) release(ctx context.Context) {
-	if !h.held {
+	if !h.owing {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)

@@ -122,3 +122,19 @@ func TestPartitionsAhead(t *testing.T) {
 		t.Errorf("%d entries in the history, want 3", n)
 	}
 }
+
+// Whenever a worker is stopped, in the middle of whatever, it gives the lease
+// back.
+func TestStopGivesTheLeaseBack(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		o := open(t, testdb.New(t, d))
+		for i := range 12 {
+			stop := o.run(t, "worker", &processors.NonOrdered{Housekeeping: processors.Housekeeping{Every: time.Millisecond}})
+			o.rounds(t, 1)
+			stop()
+			if n := o.count(t, "outbox_duties WHERE worker IS NOT NULL"); n != 0 {
+				t.Fatalf("after stop %d the worker has still the lease", i+1)
+			}
+		}
+	})
+}

@@ -42,10 +42,18 @@ func TestMainReportsEveryMistakeAtOnce(t *testing.T) {
 }
 
 func TestRetention(t *testing.T) {
+	db := testdb.New(t, testdb.SQLite).Open(t)
 	for value, want := range map[string]time.Duration{"": 72 * time.Hour, "30m": 30 * time.Minute, "forever": processors.Forever} {
 		s, err := read([]string{"DATABASE_URL=sqlite://x", "RELIABLE_RETENTION=" + value})
 		if err != nil || time.Duration(s.Retention) != want {
 			t.Errorf("RELIABLE_RETENTION=%s is %s, %v, want %s", value, s.Retention, err, want)
+		}
+		w := &Worker{DB: db}
+		if err := s.apply(w); err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := w.Processor.(*processors.NonOrdered); !ok || p.Housekeeping.Retention != want {
+			t.Errorf("with RELIABLE_RETENTION=%s the processor is %+v, want it to keep for %s", value, w.Processor, want)
 		}
 	}
 }
