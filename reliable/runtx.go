@@ -63,6 +63,9 @@ func (r *run) transact(ctx context.Context, u *unit, fn func(tx *gorm.DB) error)
 			_ = tx.Rollback()
 		}
 	}()
+	if err := r.becomeWriter(own, tx); err != nil {
+		return r.putOff(ctx, "begin", err)
+	}
 	if err := fn(tx.WithContext(ctx)); err != nil {
 		return err
 	}
@@ -100,6 +103,17 @@ func isolation(db *gorm.DB) *sql.TxOptions {
 		return new(sql.TxOptions)
 	}
 	return &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+}
+
+// becomeWriter takes SQLite's one write lock before anything is read: a
+// transaction that reads first, and finds at its first write that others have
+// written meanwhile, can only fail.
+func (r *run) becomeWriter(ctx context.Context, tx *gorm.DB) error {
+	if tx.Name() != "sqlite" {
+		return nil
+	}
+	_, err := capture.Uncached(tx.Statement.ConnPool).ExecContext(ctx, "DELETE FROM "+r.batch.plugin.cfg.Tables.Claims()+" WHERE false")
+	return err
 }
 
 // outcomeWith returns what the entry comes to if u is done now.

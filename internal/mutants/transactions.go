@@ -35,22 +35,17 @@ func transactions() []Mutant {
 			Package: "worker", Test: "TestRunTxRollsBack/sqlite/late", Only: "sqlite",
 		},
 		{
-			Name: "T7", Bug: "a RunTx that fails leaves its transaction open", File: run,
-			Old: "if !ended { // an error, a panic, runtime.Goexit", New: "if ended {",
-			Package: "worker", Test: "TestRunTxRollsBack/sqlite", Only: "sqlite",
-		},
-		{
-			Name: "T8", Bug: "batches come on top of the bound", File: "worker/finisher.go",
+			Name: "T7", Bug: "batches come on top of the bound", File: "worker/finisher.go",
 			Old: "\tf.await(n)\n", New: "",
 			Package: "worker", Test: "TestBatchesKeepTheBound",
 		},
 		{
-			Name: "T9", Bug: "a failure in a batch is the failure of all", File: "reliable/batchrun.go",
+			Name: "T8", Bug: "a failure in a batch is the failure of all", File: "reliable/batchrun.go",
 			Old: "errs[i] = own.errs[i]", New: "errs[i] = err",
 			Package: "worker", Test: "TestBatchOutcomes", Only: "sqlite",
 		},
 		{
-			Name: "T10", Bug: "a panic in a batch is the worker's", File: "reliable/batchrun.go",
+			Name: "T9", Bug: "a panic in a batch is the worker's", File: "reliable/batchrun.go",
 			Old: "err = &PanicError{Value: recover(), Stack: debug.Stack()}", New: "err = &PanicError{Stack: debug.Stack()}",
 			Package: "worker", Test: "TestBatchFailsAsAWhole",
 		},
