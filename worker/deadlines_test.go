@@ -74,8 +74,8 @@ func TestEveryCallHasADeadline(t *testing.T) {
 			default:
 			}
 		})()
-		stop := start(t, &worker.Worker{DB: db, Threads: 2, PollInterval: 20 * time.Millisecond, ShutdownTimeout: time.Millisecond, Processor: &processors.NonOrdered{LeaseTTL: time.Second}})
-		eventually(t, "all entries are done or dead", func() bool {
+		stop := start(t, &worker.Worker{DB: db, Threads: 2, PollInterval: 20 * time.Millisecond, ShutdownTimeout: time.Millisecond, NoBreaker: true, Processor: &processors.NonOrdered{LeaseTTL: 2 * time.Second}})
+		within(t, time.Minute, "all entries are done or dead", func() bool {
 			return count(t, quiet, "SELECT count(*) FROM outbox_entries WHERE dead_at IS NULL") == 0
 		})
 		more := make([]Order, 5)
@@ -108,7 +108,7 @@ func bury(t *testing.T, db *gorm.DB, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &processors.NonOrdered{LeaseTTL: time.Minute}
+	p := &processors.NonOrdered{LeaseTTL: 500 * time.Millisecond}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -118,7 +118,7 @@ func bury(t *testing.T, db *gorm.DB, n int) {
 	if err != nil || claim == nil {
 		t.Fatalf("Claim() = %v, %v, want entries", claim, err)
 	}
-	cancel() // it deregisters, and leaves its claim
+	cancel() // it leaves its claim, and its row until the lease is over
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}

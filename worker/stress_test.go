@@ -38,6 +38,12 @@ func TestStartStopStress(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool.SetMaxIdleConns(1)
+		plugin, err := reliable.From(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reliable.Subscribe(plugin.Monitor(), func(e *reliable.ErrorOccurred) { t.Logf("%s: %v", e.Step, e.Err) })()
+		defer reliable.Subscribe(plugin.Monitor(), func(e *reliable.EntriesRescued) { t.Logf("rescued %+v", e) })()
 		var all sync.WaitGroup
 		for range parallel {
 			all.Go(func() {
@@ -62,7 +68,7 @@ func TestStartStopStress(t *testing.T) {
 		}
 		all.Wait()
 		stop := start(t, &worker.Worker{DB: db, Threads: 4, PollInterval: 10 * time.Millisecond})
-		eventually(t, "no entry left", func() bool { return count(t, watcher, "SELECT count(*) FROM outbox_entries") == 0 })
+		within(t, time.Minute, "no entry left", func() bool { return count(t, watcher, "SELECT count(*) FROM outbox_entries") == 0 })
 		if err := stop(); err != nil {
 			t.Errorf("Run() = %v, want nil", err)
 		}

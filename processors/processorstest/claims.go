@@ -98,12 +98,15 @@ func heldOnce(s *stage) error {
 	holders := make(map[int64]string)
 	var mistakes []error
 	held := func() int { mu.Lock(); defer mu.Unlock(); return len(holders) }
-	var all sync.WaitGroup
-	for range workers {
-		p, err := s.start(long)
-		if err != nil {
+	seats := make([]*seat, workers)
+	for i := range seats {
+		var err error
+		if seats[i], err = s.start(long); err != nil {
 			return err
 		}
+	}
+	var all sync.WaitGroup
+	for _, p := range seats {
 		all.Go(func() {
 			for deadline := time.Now().Add(s.patience); held() < entries && time.Now().Before(deadline); {
 				c, err := p.Claim(s.t.Context(), 7)

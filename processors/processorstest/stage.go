@@ -123,7 +123,7 @@ func (s *stage) within(what string, result <-chan error) error {
 
 // eventually asks until ok says so.
 func (s *stage) eventually(what string, ok func() (bool, error)) error {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond) // others need the database, too
 	defer tick.Stop()
 	for deadline := time.Now().Add(s.patience); time.Now().Before(deadline); <-tick.C {
 		if done, err := ok(); done || err != nil {
@@ -133,17 +133,19 @@ func (s *stage) eventually(what string, ok func() (bool, error)) error {
 	return fmt.Errorf("not within %s: %s", s.patience, what)
 }
 
-// claim asks for up to n entries until there are some: a processor may look for
-// some sorts of work less often than it is asked.
+// claim asks for up to n entries until there are some, as a worker does: a
+// processor may look for some sorts of work less often than it is asked, and it
+// may fail for a while.
 func (p *seat) claim(n int) (c processors.Claim, err error) {
+	var failed error
 	err = p.stage.eventually("a claim of what is due", func() (bool, error) {
 		ctx, cancel := context.WithTimeout(p.stage.t.Context(), p.stage.patience)
 		defer cancel()
-		c, err = p.Claim(ctx, n)
-		return c != nil, err
+		c, failed = p.Claim(ctx, n)
+		return c != nil && failed == nil, nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("claim by %s: %w", p.worker, err)
+		return nil, fmt.Errorf("claim by %s: %w", p.worker, errors.Join(err, failed))
 	}
 	if len(c.Entries()) == 0 {
 		return nil, fmt.Errorf("claim by %s: a claim without entries, want nil", p.worker)
