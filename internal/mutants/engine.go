@@ -21,7 +21,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M2", Bug: "the token is the worker's, not the claim's", File: "processors/queries_postgres.go",
-			Old: "INSERT INTO {claims} (worker, ids, lo, hi, alone)\n\t\t\tSELECT $1, ", New: "INSERT INTO {claims} (token, worker, ids, lo, hi, alone) OVERRIDING SYSTEM VALUE\n\t\t\tSELECT abs(hashtext($1::text)), $1, ",
+			Old: "INSERT INTO {claims} (worker, ids, lo, hi, alone, mark)\n\t\t\tSELECT $1, ", New: "INSERT INTO {claims} (token, worker, ids, lo, hi, alone, mark) OVERRIDING SYSTEM VALUE\n\t\t\tSELECT abs(hashtext($1::text)), $1, ",
 			Package: suite, Test: "TestNonOrdered/postgres/tokens", Only: "postgres",
 		},
 		{
@@ -51,7 +51,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M16", Bug: "a worker works only when it is woken", File: "worker/shift.go",
-			Old: "pause(ctx, wake, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "pause(ctx, wake, 24*time.Hour)",
+			Old: "pause(ctx, wake, heard, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "pause(ctx, wake, heard, 24*time.Hour)",
 			Package: "worker", Test: "TestPollFindsWork",
 		},
 		{
@@ -111,7 +111,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "again", Bug: "the claim's second statement does not look at the claims again", File: "processors/queries_postgres.go",
-			Old: "WHERE id NOT IN (SELECT unnest(ids) FROM {claims}) HAVING", New: "HAVING",
+			Old: "WHERE id NOT IN (SELECT unnest(ids) FROM {claims} WHERE hi >= $4 AND lo <= $5) HAVING", New: "WHERE $4::bigint <= $5::bigint HAVING",
 			Package: suite, Test: "TestNonOrdered/postgres/held_once", Only: "postgres",
 		},
 		{
