@@ -50,7 +50,7 @@ func remedyFor(err error) remedy {
 	switch {
 	case strings.Contains(text, "SQLITE_BUSY"), strings.Contains(text, "database is locked"):
 		return repeat
-	case strings.HasSuffix(text, "bad connection"), strings.HasSuffix(text, "invalid connection"):
+	case strings.HasSuffix(text, "bad connection"), strings.HasSuffix(text, "invalid connection"), strings.HasSuffix(text, "conn closed"): // the last is pgx's
 		return reconnect
 	default:
 		if begin := strings.Index(text, "Error "); begin >= 0 {

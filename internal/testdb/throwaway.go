@@ -144,6 +144,16 @@ func (s *Server) Kill() {
 	<-s.end
 }
 
+// Quit ends PostgreSQL at once, without a checkpoint, as its immediate shutdown
+// does. Restart starts it again, with its data.
+func (s *Server) Quit() error {
+	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+		return err
+	}
+	<-s.end
+	return nil
+}
+
 // Pause lets the server stand still, with its connections open.
 func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP) }
 
