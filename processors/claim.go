@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxClaimBytes = 8 << 20                // of payload in one claim, but for one entry
+	maxClaimBytes = 2 << 20                // of payload in one claim, but for one entry
 	retryPause    = 100 * time.Millisecond // between looks for retries while fresh work fills the batches
 )
 
