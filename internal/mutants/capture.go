@@ -26,7 +26,7 @@ func capture() []Mutant {
 		{
 			Name: "M19b", Bug: "old and new values are paired by the order of the rows", File: "internal/capture/match.go",
 			Old: "j, ok := by[now[i]]\n", New: "j, ok := i, i < len(before.rows)\n",
-			Package: "internal/matrix", Test: "TestWrites", Only: "postgres",
+			Package: "internal/capture", Test: "TestPairByKey",
 		},
 	}
 }
