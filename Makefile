@@ -5,8 +5,8 @@ ROUNDS ?= 10
 MINUTES ?= 0
 PROGRAMS ?= 10000
 VERSIONS ?= 13,14,15,16,17,18
-# What listens, or looks at sessions of the server: behind a pooler it has nothing to say.
-AROUND = ^Test(CommitsElsewhereWake|ListensAgain|ListenIsTested|CallbacksHoldTheWholePool|StartStopStress|ReadOnlyServer|NoConnectionLeft|EveryCallHasADeadline)$$
+# What listens, prepares statements, or looks at sessions of the server: behind a pooler it has nothing to say.
+AROUND = ^Test(CommitsElsewhereWake|ListensAgain|ListenIsTested|CallbacksHoldTheWholePool|StartStopStress|ReadOnlyServer|NoConnectionLeft|RunTxOnANarrowPool|EveryCallHasADeadline)$$
 LINTER_VERSION = v2.15.0
 LINTER = .bin/golangci-lint-$(LINTER_VERSION)
 

@@ -86,7 +86,7 @@ func TestListensAgain(t *testing.T) {
 	e := asleep(t, url, url, new(worker.Worker))
 	for range 3 {
 		before := e.restored.Load()
-		err := e.writer.Transaction(func(tx *gorm.DB) error { // committed after nobody listens any more
+		err := reliable.Transaction(e.writer, func(tx *gorm.DB) error { // told once, when nobody listens any more
 			end := "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND application_name = ?"
 			return errors.Join(tx.Exec(end, e.name).Error, tx.Create(&Order{}).Error)
 		})
@@ -111,8 +111,11 @@ func TestListenIsTested(t *testing.T) {
 		t.Fatal(err)
 	}
 	pool.SetMaxIdleConns(0) // not of interest here: what callbacks have
+	before := e.degraded.Load()
 	p.Freeze()
-	within(t, time.Minute, "the worker is woken again", func() bool { return e.restored.Load() > 0 })
+	within(t, time.Minute, "the worker is woken again", func() bool {
+		return e.degraded.Load() > before && e.restored.Load() == e.degraded.Load()
+	})
 	if err := e.writer.Create(&Order{}).Error; err != nil {
 		t.Fatal(err)
 	}
