@@ -70,8 +70,8 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 		drain: func(ctx context.Context) (cost, error) { return b.river(ctx, o.entries, best) },
 	}
 	forms := b.forms(o.entries)
-	archive, deleted, model := forms[0], forms[1], forms[2]
-	contenders := slices.Concat([]*contender{river}, forms,
+	archive, deleted, model, loaded := forms[0], forms[1], forms[2], forms[3]
+	contenders := slices.Concat([]*contender{river}, forms[:4],
 		[]*contender{floor("raw floor, archive", processors.Archive), floor("raw floor, delete", processors.Delete)})
 	if err := byTurns(ctx, contenders, rounds); err != nil {
 		return nil, err
@@ -84,11 +84,12 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 	r, _, _ := archive.ratio(river)
 	d, _, _ := deleted.ratio(river)
 	m, _, _ := model.ratio(river)
-	return results{fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f", r, d, m)}, nil
+	l, _, _ := loaded.ratio(river)
+	return results{fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f", r, d, m), fmt.Sprintf("non_ordered_row_read x_river=%.2f", l)}, nil
 }
 
 // forms returns ours with the history, without it, with the model and the
-// changeset read, and as River does it: without either.
+// changeset read, with the row read for nothing, and as a record processor.
 func (b *bench) forms(entries int) []*contender {
 	form := func(name string, side ours) *contender {
 		return &contender{name: "ours, " + name, drain: func(ctx context.Context) (cost, error) { return b.ours(ctx, entries, side) }}
@@ -97,6 +98,7 @@ func (b *bench) forms(entries int) []*contender {
 		form("archive", ours{completion: processors.Archive}),
 		form("delete", ours{completion: processors.Delete}),
 		form("model and changeset", ours{completion: processors.Archive, work: reading}),
+		form("row read", ours{completion: processors.Archive, work: loading}),
 		form("record processor", ours{completion: processors.Archive, work: record}),
 	}
 }

@@ -32,7 +32,8 @@ func order() Order {
 type work string
 
 const (
-	nothing work = "nothing" // a callback that returns at once; its model was loaded, as for any callback
+	nothing work = "nothing" // a callback that returns at once, and does without the row
+	loading work = "loading" // the same, for which the row is read, as for callbacks that don't say otherwise
 	reading work = "reading" // a callback that uses the model and reads the changeset
 	record  work = "record"  // a record processor that returns at once: no model, nothing decoded
 )
@@ -56,7 +57,7 @@ func (w work) registry(ran func(id uint)) *reliable.Registry {
 
 // owe registers the callback for one model.
 func owe[T any](r *reliable.Registry, w work, ran func(id uint), id func(*T) uint) {
-	reliable.AfterCreateCommit(r, "nothing", func(_ context.Context, c reliable.Change[T]) error {
+	run := func(_ context.Context, c reliable.Change[T]) error {
 		if w == reading {
 			if err := read(c, id); err != nil {
 				return err
@@ -64,7 +65,8 @@ func owe[T any](r *reliable.Registry, w work, ran func(id uint), id func(*T) uin
 		}
 		ran(id(c.Model))
 		return nil
-	})
+	}
+	reliable.AfterCommit(r, reliable.Callback[T]{Name: "nothing", On: reliable.OpCreate, Run: run, NoModel: w == nothing})
 }
 
 // read uses what a create's callback is given: the model as it is now, the
