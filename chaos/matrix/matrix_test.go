@@ -72,25 +72,25 @@ func (s *scene) play(t *testing.T, c cell) {
 		until(t, "the first worker dies", func() bool { return first.dead(t) })
 	}
 	s.commit(t, 5) // with the one that fails, which the first claim takes
+	if c.way == draining {
+		s.commit(t, 100) // so that it always has some that it did not start
+	}
 	dying := s.start(t, c.point, threads, group)
-	if c.way == failing || c.way == rescuing {
+	if c.way == draining {
+		until(t, "it works", func() bool { return s.verdict(t).Ended > 4 })
+		dying.terminate(t)
+	}
+	if c.way != working && c.way != transacts { // alone, or the other might take what it needs
 		until(t, "the worker dies", func() bool { return dying.dead(t) })
 	}
 	until(t, "the worker is there", func() bool { return s.count(t, "outbox_workers") > 0 || dying.dead(t) })
 	other := s.start(t, "", threads, group)
-	told := false
 	for round := 0; !dying.dead(t); round++ {
 		if round == 50 {
 			t.Fatalf("the worker does not come by %s", c.point)
 		}
 		s.commit(t, 20)
-		until(t, "this work is done, or the worker dead", func() bool {
-			if c.way == draining && !told && s.verdict(t).Ended > 4 {
-				dying.terminate(t)
-				told = true
-			}
-			return dying.dead(t) || s.count(t, "outbox_entries") == 0
-		})
+		until(t, "this work is done, or the worker dead", func() bool { return dying.dead(t) || s.count(t, "outbox_entries") == 0 })
 	}
 	until(t, "the other worker does the rest", func() bool { return s.count(t, "outbox_entries WHERE dead_at IS NULL") == 0 })
 	until(t, "the other worker is the only one left", func() bool { return s.count(t, "outbox_workers") == 1 })
