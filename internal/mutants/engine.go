@@ -37,7 +37,7 @@ func engine() []Mutant {
 		{
 			Name: "M4", Bug: "only failures count: an entry that kills its worker does so for ever", File: "processors/rescue.go",
 			Old: "crashes = 1", New: "crashes = 0",
-			Package: "chaos", Test: "TestPoison", Only: "sqlite",
+			Package: "chaos", Test: "TestPoison/sqlite/kill", Only: "sqlite",
 		},
 		{
 			Name: "M11", Bug: "a rescue takes over from workers that live", File: "processors/queries_postgres.go",
