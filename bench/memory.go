@@ -56,7 +56,7 @@ func (b *bench) large(ctx context.Context) (c crowd, err error) {
 		if err := errors.Join(p.seed(ctx, db, 0, 0), createDocuments(ctx, db), closed(), p.settle(ctx, p.schema+".documents", p.schema+".outbox_entries")); err != nil {
 			return err
 		}
-		c, err = p.drainedBy(ctx, 1, program{Threads: bodyThreads, Work: reading, Completion: processors.Archive}, span{0, documents})
+		c, err = p.drainedBy(ctx, 1, program{Threads: bodyThreads, Work: reading, Completion: processors.Archive}, span{0, 2 * documents}) // some ids were used up before
 		if err != nil {
 			return err
 		}
