@@ -20,7 +20,7 @@ test: ## run all tests on PostgreSQL, MariaDB and SQLite
 	go run ./internal/testdb/testservers -- go test -p 1 -timeout 20m ./...
 
 versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
-	go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
+	RELIABLE_TEST_ONLY=postgres go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
 
 pooler: ## run the worker's tests by way of a PgBouncer in transaction mode
 	RELIABLE_TEST_ONLY=postgres go run ./internal/testdb/testservers -pooler -- go test -count 1 -timeout 20m ./worker -skip '$(AROUND)'
