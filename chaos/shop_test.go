@@ -87,6 +87,7 @@ type tally struct{ acked, undone, committed, lost int }
 // forgets all operations.
 func (s *shop) check(t *testing.T) (sum tally) {
 	t.Helper()
+	s.settle(t)
 	if diff := s.log.Diff(t); diff != "" {
 		t.Errorf("-triggers +entries\n%.4000s", diff)
 	}

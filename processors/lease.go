@@ -58,8 +58,9 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 	defer p.deadline.Stop()
 	third := p.LeaseTTL / 3
 	minutely := time.Now().Add(time.Minute)
+	rest := third
 	for {
-		pause := time.NewTimer(third - third/10 + rand.N(third/5))
+		pause := time.NewTimer(rest - rest/10 + rand.N(rest/5))
 		select {
 		case <-ctx.Done():
 			pause.Stop()
@@ -68,14 +69,18 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 		}
 		ctx := context.WithoutCancel(ctx) // a round that has begun is finished
 		failpoint.Hit("heartbeat.before")
+		rest = third
 		if !p.expired() { // or else it would keep what was given up from everybody
 			if err := p.beat(ctx, s); err != nil {
 				p.trouble("heartbeat", err)
+				rest = third / 4 // there is time for another before the lease is over
 			}
 		}
 		if p.expired() {
 			if err := p.register(ctx, s); err != nil {
 				p.trouble("register", err)
+				rest = third / 4
+				continue // or it would take its own entries for a dead worker's
 			}
 		}
 		if err := s.inTx(ctx, p.readPauses); err != nil {
