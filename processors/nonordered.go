@@ -220,10 +220,12 @@ func (p *NonOrdered) check(ctx context.Context, s *session) error {
 		var n int64
 		return tx.QueryRowContext(ctx, p.q.countKind, 0).Scan(&n)
 	})
-	if remedyFor(err) == reconnect {
+	switch what := remedyFor(err); {
+	case what == reconnect:
 		return fmt.Errorf("processors: the database gives the worker no connection: %w", err)
-	}
-	if err != nil {
+	case what == repeat: // often, and for seconds: somebody else's long transaction, not a table that is missing
+		return fmt.Errorf("processors: the database is busy: start the worker again: %w", err)
+	case err != nil:
 		return fmt.Errorf("reliable: table %s can't be read: call migrations.Up(ctx, db) or run \"reliable migrate up\": %w", p.site.Plugin.Tables().Entries(), err)
 	}
 	if err := p.partitions(ctx, s); err != nil {

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,4 +50,25 @@ func TestUnreadableEntriesFailAlone(t *testing.T) {
 		}
 		eventually(t, "the entry that is well ran once", func() bool { return l.of("asked create 6") == 1 })
 	})
+}
+
+// A database that is busy while the worker starts has its tables: nobody is
+// told to migrate.
+func TestBusyAtStart(t *testing.T) {
+	url := testdb.New(t, testdb.SQLite)
+	db, writer := open(t, url, new(reliable.Registry)), url.Open(t)
+	if err := db.Exec("PRAGMA busy_timeout = 1").Error; err != nil {
+		t.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(1) // that one
+	tx := writer.Begin()
+	defer tx.Rollback()
+	err = (&worker.Worker{DB: db}).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "busy") || strings.Contains(err.Error(), "migrat") {
+		t.Errorf("Run() = %v, want that the database is busy", err)
+	}
 }
