@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"context"
 	"errors"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,7 +24,7 @@ func TestStandStill(t *testing.T) {
 		t.Setenv("CHAOS_POISON", "20:hang")
 		zombie, log := s.start(t, "", "5ms")
 		s.until(t, func() bool { return len(s.runs(t, "20", zombie)) == 1 })
-		s.standStill(t, zombie)
+		s.halt(t, zombie)
 		t.Setenv("CHAOS_POISON", "")
 		other, _ := s.start(t, "", "0s")
 		s.until(t, func() bool { return s.count(t, "outbox_entries") == 0 })
@@ -54,30 +53,6 @@ func TestStandStill(t *testing.T) {
 		}
 		s.check(t, 1)
 	})
-}
-
-// standStill stops a worker, but not in the midst of a write to SQLite: with
-// its lock, it would keep everybody from writing, and has no lease that ends.
-func (s *scene) standStill(t *testing.T, worker *exec.Cmd) {
-	t.Helper()
-	for {
-		if err := worker.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		if s.db.Name() != "sqlite" {
-			return
-		}
-		time.Sleep(20 * time.Millisecond) // it stands still by now
-		err := s.db.Exec("DELETE FROM outbox_claims WHERE token < 0").Error
-		if err == nil {
-			return
-		}
-		t.Logf("the worker stands in the midst of a write: %v", err)
-		if err := worker.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 // The database's answer to a claim comes late: within the lease, or after it.
