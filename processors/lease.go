@@ -13,6 +13,9 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
+// idDigits is how many hexadecimal digits tell the ids of one worker apart.
+const idDigits = 8
+
 // register makes a row in outbox_workers, under a new id. What was claimed
 // under an id whose lease was given up is given back: nothing of it killed a
 // process, so that none of it is suspect.
@@ -26,7 +29,7 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 	var sent time.Time
 	acquitted := 0
 	err = s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		id, sent = fmt.Sprintf("%s-%08x", p.site.Worker, rand.Uint32()), time.Now()
+		id, sent = fmt.Sprintf("%s-%0*x", p.site.Worker, idDigits, rand.Uint32()), time.Now()
 		if old != "" {
 			if acquitted, err = p.acquit(ctx, tx); err != nil {
 				return err
@@ -69,19 +72,9 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 		}
 		ctx := context.WithoutCancel(ctx) // a round that has begun is finished
 		failpoint.Hit("heartbeat.before")
-		rest = third
-		if !p.expired() { // or else it would keep what was given up from everybody
-			if err := p.beat(ctx, s); err != nil {
-				p.trouble("heartbeat", err)
-				rest = third / 4 // there is time for another before the lease is over
-			}
-		}
-		if p.expired() {
-			if err := p.register(ctx, s); err != nil {
-				p.trouble("register", err)
-				rest = third / 4
-				continue // or it would take its own entries for a dead worker's
-			}
+		if rest = third; !p.renew(ctx, s) {
+			rest = third / 4 // there is time for another try before the lease is over
+			continue         // and none for what else there is to do
 		}
 		if err := s.inTx(ctx, p.readPauses); err != nil {
 			p.trouble("read pauses", err)
@@ -94,6 +87,25 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 			p.countOrphans(ctx, s)
 		}
 	}
+}
+
+// renew renews the lease, or takes another if it is over. It reports whether
+// the worker has one.
+func (p *NonOrdered) renew(ctx context.Context, s *session) bool {
+	if !p.expired() { // or else it would keep what was given up from everybody
+		err := p.beat(ctx, s)
+		if err != nil {
+			p.trouble("heartbeat", err)
+		}
+		if !p.expired() {
+			return err == nil
+		}
+	}
+	if err := p.register(ctx, s); err != nil {
+		p.trouble("register", err)
+		return false
+	}
+	return true
 }
 
 // beat renews the lease and sweeps away emptied claims.

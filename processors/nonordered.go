@@ -93,7 +93,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 		return err
 	}
 	keeper := p.session(pool)
-	keeper.timeout = min(max(p.LeaseTTL/5, time.Second), statementTimeout) // so that a new connection renews the lease in time
+	keeper.timeout = min(max(p.LeaseTTL/4, time.Second), statementTimeout) // so that a new connection renews the lease in time
 	defer func() {
 		keeper.close()
 		p.claimer.close() // ctx ends only when no Claim runs any more

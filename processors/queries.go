@@ -28,8 +28,8 @@ type queries struct {
 	now                 string
 	register, beat      string
 	deregister          string
-	deadWorkers         string // deletes them
-	strayClaims         string // claims whose worker is gone
+	deadWorkers         string // deletes them, but for the one that asks
+	strayClaims         string // claims of others whose worker is gone
 	suspect             string // marks what a dead worker left
 	acquit              string // takes a crash back
 	died                string // an entry, if it is dead; see entryColumns

@@ -27,7 +27,7 @@ func mariaQueries() queries {
 	q.suspect = "UPDATE " + each + "{entries} e ON e.id = j.id SET e.suspect = true, e.retry_at = utc_timestamp(6), e.updated_at = utc_timestamp(6), " +
 		expand.Replace(crash) + " WHERE e.processed_at IS NULL"
 	q.now = "SELECT CAST(utc_timestamp(6) AS char)"
-	q.deadWorkers = "DELETE FROM {workers} WHERE beat_at < utc_timestamp(6) - INTERVAL lease_ms * 1000 MICROSECOND"
+	q.deadWorkers = "DELETE FROM {workers} WHERE beat_at < utc_timestamp(6) - INTERVAL lease_ms * 1000 MICROSECOND AND id <> ?"
 	q.fail = `UPDATE {entries} e JOIN JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$.id', kind bigint PATH '$.kind', retry_at datetime(6) PATH '$.retry_at', dead boolean PATH '$.dead',
 			failed boolean PATH '$.failed', attempts int PATH '$.attempts', error_class varchar(255) PATH '$.error_class', error_message longtext PATH '$.error_message',
 			callbacks longtext PATH '$.callbacks')) f ON f.id = e.id
@@ -49,7 +49,7 @@ func sqliteQueries() queries {
 		"{lock}", "", "{wait}", "",
 	))
 	q.now = "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
-	q.deadWorkers = `DELETE FROM {workers} WHERE beat_at < strftime('%Y-%m-%d %H:%M:%f', 'now', printf('-%.3f seconds', lease_ms / 1000.0))`
+	q.deadWorkers = `DELETE FROM {workers} WHERE beat_at < strftime('%Y-%m-%d %H:%M:%f', 'now', printf('-%.3f seconds', lease_ms / 1000.0)) AND id <> ?`
 	q.fail = strings.ReplaceAll(`UPDATE {entries} SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN {now} END,
 			failed_at = CASE WHEN f.failed THEN {now} ELSE failed_at END, attempts = f.attempts, suspect = false, kind = coalesce(f.kind, {entries}.kind),
 			error_class = coalesce(f.error_class, {entries}.error_class), error_message = coalesce(f.error_message, {entries}.error_message),
@@ -88,7 +88,7 @@ func jsonQueries() queries {
 		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES (?, ?, ?, ?, ?, ?)`,
 		beat:         `UPDATE {workers} SET beat_at = {now} WHERE id = ?`,
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
-		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker){lock}`,
+		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker) AND worker <> ?{lock}`,
 		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list} AND processed_at IS NULL`,
 		acquit: `UPDATE {entries} SET updated_at = {now}, error_message = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE error_message END,
 			dead_at = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE dead_at END,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
@@ -19,15 +20,18 @@ type stray struct {
 }
 
 // rescue takes the entries of dead workers: their claims go, and what stood in
-// them becomes suspect, to run alone next. A crash alone counts.
+// them becomes suspect, to run alone next. A crash alone counts. What this
+// worker holds itself is not touched, though its lease be over: it lives, and
+// gives that back when it registers anew.
 func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 	var rescued []stray
 	err := s.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		rescued = nil
-		if _, err := tx.ExecContext(ctx, p.q.deadWorkers); err != nil {
+		own := p.id()
+		if _, err := tx.ExecContext(ctx, p.q.deadWorkers, own); err != nil {
 			return err
 		}
-		rows, err := tx.QueryContext(ctx, p.q.strayClaims)
+		rows, err := tx.QueryContext(ctx, p.q.strayClaims, own)
 		if err != nil {
 			return err
 		}
@@ -37,6 +41,9 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 		tokens := make([]int64, len(rescued))
 		for i := range rescued {
 			tokens[i] = rescued[i].token
+			if p.former(rescued[i].worker) {
+				rescued[i].ids = nil // nothing of it has begun: it came when the lease that it stands under was over
+			}
 			if err := p.suspectAll(ctx, tx, &rescued[i]); err != nil {
 				return err
 			}
@@ -60,6 +67,13 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 		}
 	}
 	return nil
+}
+
+// former reports whether a row in outbox_workers was this worker's, under a
+// lease that it gave up.
+func (p *NonOrdered) former(id string) bool {
+	rest, ok := strings.CutPrefix(id, p.site.Worker+"-")
+	return ok && len(rest) == idDigits
 }
 
 func readStrays(rows *sql.Rows) (found []stray, err error) {

@@ -27,7 +27,7 @@ type session struct {
 	setup   string          // settings of the connection,
 	local   string          // or of each transaction, where connections are shared; "" is none
 	deaf    bool            // the driver ends transactions without heeding a context
-	timeout time.Duration   // of one try; 0 is statementTimeout
+	timeout time.Duration   // of one try, twice as long if it has to connect; 0 is statementTimeout
 	closing *sync.WaitGroup // of connections that are given up
 	conn    *sql.Conn
 }
@@ -63,7 +63,7 @@ func (s *session) again(ctx context.Context, transaction func(ctx context.Contex
 	begun := time.Now()
 	for attempt := 1; ; attempt++ {
 		fresh := s.conn == nil
-		err := s.bounded(ctx, transaction)
+		err := s.bounded(ctx, fresh, transaction)
 		if err == nil || attempt == tries || ctx.Err() != nil || time.Since(begun) >= statementTimeout {
 			return err
 		}
@@ -80,8 +80,12 @@ func (s *session) again(ctx context.Context, transaction func(ctx context.Contex
 	}
 }
 
-func (s *session) bounded(ctx context.Context, transaction func(ctx context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, statementTimeout))
+func (s *session) bounded(ctx context.Context, fresh bool, transaction func(ctx context.Context) error) error {
+	limit := cmp.Or(s.timeout, statementTimeout)
+	if fresh {
+		limit = min(2*limit, statementTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return transaction(ctx)
 }

@@ -90,7 +90,7 @@ func count(t *testing.T, db *gorm.DB, query string) int {
 // eventually waits until ok says so, or fails the test.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	within(t, 10*time.Second, what, ok)
+	within(t, time.Minute, what, ok)
 }
 
 // within is eventually with another patience.

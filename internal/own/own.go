@@ -20,6 +20,8 @@ var ErrShared = errors.New("no address to open connections with")
 // Open returns a pool that connects as db's does: by a copy of its dialector,
 // so that address, driver, options and hooks are the same. With plain, it
 // prepares no statements, if the dialector knows how to. It does not connect.
+// Nothing lies idle in it: a connection that broke without a word would be taken
+// for the new one that is to replace another.
 // The error is [ErrShared] if the pool would be db's own: the caller then
 // shares that. SQLite always does.
 func Open(db *gorm.DB, plain bool) (*sql.DB, error) {
@@ -57,6 +59,7 @@ func Open(db *gorm.DB, plain bool) (*sql.DB, error) {
 	if shared, err := db.DB(); err == nil && shared == pool {
 		return nil, ErrShared
 	}
+	pool.SetMaxIdleConns(-1)
 	return pool, nil
 }
 

@@ -79,6 +79,19 @@ func TestOpenConnectsAlike(t *testing.T) {
 	}
 }
 
+// What was used once is not used again, unless it is kept.
+func TestOpenKeepsNothingIdle(t *testing.T) {
+	for _, d := range []testdb.Dialect{testdb.Postgres, testdb.MySQL} {
+		pool := open(t, testdb.New(t, d).Open(t), false)
+		if err := pool.PingContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := pool.Stats().Idle; n != 0 {
+			t.Errorf("%s: %d connections are idle, want 0", d, n)
+		}
+	}
+}
+
 // A plain pool leaves nothing prepared on its sessions.
 func TestOpenPlain(t *testing.T) {
 	db := testdb.New(t, testdb.Postgres).Open(t)
