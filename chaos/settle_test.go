@@ -1,35 +1,39 @@
 package chaos_test
 
 import (
+	"context"
 	"testing"
 	"time"
 )
 
-// settle waits until no session of the shop's database is in a transaction: a
-// server whose connection was cut may still be at its COMMIT, and what is read
-// in two statements would differ.
+// settle waits for transactions that wrote sales and have not ended: a server
+// whose connection was cut may still be at its COMMIT, and what is read in two
+// statements would differ. Each holds a lock on the table that the triggers
+// write to, from its first change until all that it did is seen, so that a lock
+// against writers is granted when none is left.
 func (s *shop) settle(t *testing.T) {
 	t.Helper()
-	busy := ""
+	var statements []string
 	switch s.db.Name() {
 	case "postgres":
-		busy = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
-			AND pid <> pg_backend_pid() AND state <> 'idle'`
+		statements = []string{"BEGIN", "LOCK TABLE oracle_sales IN SHARE MODE", "COMMIT"}
 	case "mysql":
-		busy = `SELECT count(*) FROM information_schema.processlist p WHERE p.db = DATABASE() AND p.id <> connection_id()
-			AND (p.command <> 'Sleep' OR p.id IN (SELECT trx_mysql_thread_id FROM information_schema.innodb_trx))`
-	default:
-		return
+		statements = []string{"LOCK TABLES oracle_sales WRITE", "UNLOCK TABLES"}
 	}
-	for range 100 {
-		var n int
-		if err := s.db.Raw(busy).Scan(&n).Error; err != nil {
-			t.Fatal(err)
-		}
-		if n == 0 {
-			return
-		}
-		time.Sleep(150 * time.Millisecond) // innodb_trx is renewed every 100 ms
+	pool, err := s.db.DB()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Error("sessions are still in transactions")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	for _, statement := range statements {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
 }
