@@ -76,7 +76,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M22", Bug: "a transaction of the worker's has no deadline", File: "processors/session.go",
-			Old: "ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, statementTimeout))", New: "_ = cmp.Or(s.timeout, statementTimeout)\n\tctx, cancel := context.WithCancel(ctx)",
+			Old: "ctx, cancel := context.WithTimeout(ctx, limit)", New: "ctx, cancel := context.WithCancel(ctx)",
 			Package: "worker", Test: "TestEveryCallHasADeadline",
 		},
 		{
