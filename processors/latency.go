@@ -3,6 +3,7 @@ package processors
 import (
 	"context"
 	"database/sql"
+	"math"
 	"strings"
 	"time"
 
@@ -73,7 +74,8 @@ func (h *housekeeper) measureProcessed(ctx context.Context, tx *sql.Tx, e *relia
 }
 
 // duration is a number of seconds, 0 for one that is ahead: clocks of hosts
-// that write created_at may differ.
+// that write created_at may differ. It is rounded to microseconds, as databases
+// keep times: or else an average could be less than the least by a rounding.
 func duration(seconds float64) time.Duration {
-	return time.Duration(max(seconds, 0) * float64(time.Second))
+	return time.Duration(math.Round(max(seconds, 0)*1e6)) * time.Microsecond
 }
