@@ -17,10 +17,10 @@ const (
 	LogKeyError    = "error"
 )
 
-// LogTo writes every event to l: failures as warnings, dead entries, lost
-// leases and the worker's own errors as errors, the life of the worker as
-// information, the rest at debug level. It writes ids and names, never
-// changesets or arguments. It ends with cancel.
+// LogTo writes every event to l: failures as warnings, dead entries, parked
+// keys, lost leases and the worker's own errors as errors, the life of the
+// worker as information, the rest at debug level. It writes ids and names,
+// never changesets, arguments or causality keys. It ends with cancel.
 func (m *Monitor) LogTo(l *slog.Logger) (cancel func()) {
 	return m.Subscribe(func(e Event) {
 		level, attrs := describe(e)
@@ -78,6 +78,8 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Duration("after", e.After)}
 	case *HeartbeatSent:
 		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Duration("took", e.Took)}
+	case *KeyParked, *KeyReleased:
+		return describeKeys(e)
 	default:
 		return describeHousekeeping(e)
 	}
