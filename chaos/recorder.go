@@ -50,7 +50,7 @@ func (c *recorded) Finish(ctx context.Context, outcomes []reliable.Outcome) erro
 	all, done := make([]int64, 0, len(outcomes)), make([]int64, 0, len(outcomes))
 	for i := range outcomes {
 		all = append(all, outcomes[i].Entry.ID)
-		if outcomes[i].State != reliable.StateRetry {
+		if s := outcomes[i].State; s == reliable.StateDone || s == reliable.StateDead {
 			done = append(done, outcomes[i].Entry.ID)
 		}
 	}

@@ -68,12 +68,18 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	defer p.finishMu.Unlock()
 	done, ended := make([]int64, 0, len(outcomes)), make([]int64, 0, len(outcomes))
 	var failures []failure
+	var released int64 // the lowest id that is only struck
 	for i := range outcomes {
 		o := &outcomes[i]
 		ended = append(ended, o.Entry.ID)
-		if o.State == reliable.StateDone {
+		switch o.State {
+		case reliable.StateDone:
 			done = append(done, o.Entry.ID)
-		} else {
+		case reliable.StateReleased:
+			if released == 0 || o.Entry.ID < released {
+				released = o.Entry.ID
+			}
+		case reliable.StateRetry, reliable.StateDead:
 			failures = append(failures, p.failure(o))
 		}
 	}
@@ -94,6 +100,9 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 		return err
 	}
 	failpoint.Hit("finish.committed")
+	if released > 0 {
+		p.lowerMark(released)
+	}
 	c.rest = rest
 	c.close()
 	return nil

@@ -43,6 +43,18 @@ type Site struct {
 	Pooled bool
 }
 
+// KeyOrdered is implemented by an [EntriesProcessor] whose claims keep the order
+// of causality keys. A claim holds the first unfinished entries of a key, as
+// many as it likes, and no other claim holds any of that key at the same time.
+// The worker runs them one after the other, by id. When one of them is neither
+// done nor skipped, it gives back those that follow, as
+// [reliable.StateReleased], in the Finish that tells of that one or a later one.
+type KeyOrdered interface {
+	// KeyPolicy says what becomes of a key whose first entry can't be done. It
+	// is never empty, and always the same once Run has called ready.
+	KeyPolicy() reliable.KeyPolicy
+}
+
 // Claim is a batch of entries that a worker holds until it has finished or
 // released each of them. Finish and Release may be called from any goroutine,
 // one at a time.
@@ -56,7 +68,8 @@ type Claim interface {
 	// At is the database's time of the claim, UTC.
 	At() time.Time
 
-	// Finish writes the outcomes of some of the entries, in one transaction.
+	// Finish writes the outcomes of some of the entries, in one transaction. An
+	// entry that is [reliable.StateReleased] is given back as by Release.
 	// [reliable.ErrLeaseLost] means that the claim is no longer this worker's
 	// and that nothing was changed. After any other error the outcome is
 	// unknown: call Finish again with the same outcomes until it is known; a

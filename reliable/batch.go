@@ -24,6 +24,11 @@ type Batch struct {
 	// Process.
 	NoBreaker bool
 
+	// KeyPolicy says what becomes of entries with a causality key that can't be
+	// done. Empty means that they are like all others. Set it before the first
+	// Process.
+	KeyPolicy KeyPolicy
+
 	plugin *Plugin
 	db     *gorm.DB
 	token  int64

@@ -53,7 +53,7 @@ type Callback[T any] struct {
 	Timeout time.Duration
 
 	// MaxAttempts is how often the callback may fail before it is dead. Zero
-	// means [DefaultMaxAttempts].
+	// means [DefaultMaxAttempts], or [DefaultOrderedMaxAttempts] under [KeyPark].
 	MaxAttempts int
 
 	// Backoff says how long to wait after a failure. Nil means

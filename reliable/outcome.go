@@ -10,25 +10,29 @@ type State uint8
 
 // The states of a run's outcome.
 const (
-	StateDone  State = iota // nothing is owed any more: to history
-	StateRetry              // something is pending: back to the table until RetryAt
-	StateDead               // nothing is pending and something is dead: kept for an operator
+	StateDone     State = iota // nothing is owed any more: to history
+	StateRetry                 // something is pending: back to the table until RetryAt
+	StateDead                  // nothing is pending and something is dead: kept for an operator
+	StateReleased              // not run, because an earlier entry of its key goes first: given back as it was
 )
 
-// String returns "done", "retry" or "dead".
+// String returns "done", "retry", "dead" or "released".
 func (s State) String() string {
 	switch s {
 	case StateDone:
 		return "done"
 	case StateRetry:
 		return "retry"
+	case StateReleased:
+		return "released"
 	default:
 		return "dead"
 	}
 }
 
 // Outcome is what a run of an entry came to: all that a finish must write and
-// all that the monitor must be told once that is durable.
+// all that the monitor must be told once that is durable. Of StateReleased, it
+// is nothing: only Entry is set, and the entry is no longer held.
 type Outcome struct {
 	Entry        *OutboxEntry
 	State        State
@@ -72,7 +76,7 @@ func (o *Outcome) Events() []Event {
 		events = append(events, &EntryProcessed{Entry: o.Entry, Results: o.Results})
 	case StateDead:
 		events = append(events, &EntryDied{Entry: o.Entry, ErrorClass: o.ErrorClass, ErrorMessage: o.ErrorMessage})
-	case StateRetry:
+	case StateRetry, StateReleased:
 	}
 	return events
 }

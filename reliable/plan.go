@@ -1,7 +1,6 @@
 package reliable
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -94,7 +93,6 @@ func (p *Plugin) plan(e *OutboxEntry) []*unit {
 		}
 	}
 	for _, u := range units {
-		u.maxAttempts = cmp.Or(u.maxAttempts, DefaultMaxAttempts)
 		if u.backoff == nil {
 			u.backoff = Exponential(DefaultBackoffBase, DefaultBackoffCap)
 		}

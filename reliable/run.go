@@ -20,7 +20,7 @@ type unit struct {
 	callback    *callback
 	handler     *handler
 	timeout     time.Duration
-	maxAttempts int
+	maxAttempts int // 0 means the usual
 	backoff     Backoff
 	gate        *gate
 }
@@ -143,7 +143,7 @@ func (r *run) note(ctx context.Context, u *unit, state *unitState, err error) {
 		state.Attempts++
 		state.ErrorClass, state.Error = errorClass(err), errorText(err)
 		r.out.ErrorClass, r.out.ErrorMessage = state.ErrorClass, state.Error
-		if errors.As(err, &permanent) || state.Attempts >= u.maxAttempts {
+		if r.exhausted(state.Attempts, u.maxAttempts, errors.As(err, &permanent)) {
 			state.State, state.RetryAt, result.Dead = unitDead, nil, true
 		} else {
 			result.RetryAt = r.batch.now().Add(max(u.backoff(state.Attempts), 0))
@@ -285,7 +285,7 @@ func (r *run) undecodable(err error) {
 	r.out.ErrorClass, r.out.ErrorMessage = errorClass(err), errorText(err)
 	r.out.Callbacks = r.entry.Callbacks
 	result := Result{Attempt: r.out.Attempts, Err: fmt.Errorf("entry %d: %w", r.entry.ID, err)}
-	if r.out.State = StateRetry; r.out.Attempts >= DefaultMaxAttempts {
+	if r.out.State = StateRetry; r.exhausted(r.out.Attempts, 0, false) {
 		r.out.State, result.Dead = StateDead, true
 	} else {
 		result.RetryAt = r.batch.now().Add(Exponential(DefaultBackoffBase, DefaultBackoffCap)(r.out.Attempts))
