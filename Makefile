@@ -53,7 +53,7 @@ $(LINTER):
 	GOBIN=$(CURDIR)/.bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINTER_VERSION)
 	mv .bin/golangci-lint $@
 
-bench: ## measure beside River, the raw floor, and writes without the plugin, on PostgreSQL; bench/README.md says how to read it
+bench: ## measure beside River, the raw floor, the gem's order by key, and writes without the plugin, on PostgreSQL and Redis; bench/README.md says how to read it
 	cd bench && go run .
 
 tidy: $(LINTER) ## tidy go.mod and format

@@ -21,6 +21,8 @@ type bench struct {
 	url      string
 	settings map[string]string // of every connection, besides those that in makes
 	peak     int64             // of the memory of a worker process before a large backlog, in bytes; 0 is not measured
+
+	maxWorkers int // with which River is fastest; 0 is not measured
 }
 
 // open finds the server, and removes what runs that were killed left there.
@@ -100,7 +102,7 @@ func (b *bench) in(ctx context.Context, f func(p place) error) (err error) {
 		query.Set(name, value)
 	}
 	u.RawQuery = query.Encode()
-	return f(place{b, schema, u.String()})
+	return f(place{bench: b, schema: schema, url: u.String()})
 }
 
 // exec runs statements, each in a transaction of its own.

@@ -65,10 +65,7 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 	floor := func(name string, completion processors.Completion) *contender {
 		return &contender{name: name, drain: func(ctx context.Context) (cost, error) { return b.floor(ctx, o.entries, completion) }}
 	}
-	river := &contender{
-		name:  fmt.Sprintf("River, MaxWorkers %d", best),
-		drain: func(ctx context.Context) (cost, error) { return b.river(ctx, o.entries, best) },
-	}
+	river := b.plainRiver(o.entries, best)
 	forms := b.forms(o.entries)
 	archive, deleted, model, loaded := forms[0], forms[1], forms[2], forms[3]
 	contenders := slices.Concat([]*contender{river}, forms[:4],
@@ -76,16 +73,21 @@ func drain(ctx context.Context, b *bench, o options) (results, error) {
 	if err := byTurns(ctx, contenders, rounds); err != nil {
 		return nil, err
 	}
-	fmt.Printf("\n%-32s %s  x River, median of %d rounds\n", "the median round", costColumns, rounds)
-	for _, c := range contenders {
-		m, lo, hi := c.ratio(river)
-		fmt.Printf("%-32s %s  %7.2f (%.2f to %.2f)\n", c.name, c.typical(), m, lo, hi)
-	}
+	summarize(contenders, river, rounds)
 	r, _, _ := archive.ratio(river)
 	d, _, _ := deleted.ratio(river)
 	m, _, _ := model.ratio(river)
 	l, _, _ := loaded.ratio(river)
 	return results{fmt.Sprintf("non_ordered x_river=%.2f x_river_delete=%.2f x_river_model=%.2f", r, d, m), fmt.Sprintf("non_ordered_row_read x_river=%.2f", l)}, nil
+}
+
+// summarize prints what the contenders came to, also by River's rate.
+func summarize(contenders []*contender, river *contender, rounds int) {
+	fmt.Printf("\n%-32s %s  x River, median of %d rounds\n", "the median round", costColumns, rounds)
+	for _, c := range contenders {
+		m, lo, hi := c.ratio(river)
+		fmt.Printf("%-32s %s  %7.2f (%.2f to %.2f)\n", c.name, c.typical(), m, lo, hi)
+	}
 }
 
 // forms returns ours with the history, without it, with the model and the
@@ -123,9 +125,20 @@ func drainOurs(ctx context.Context, b *bench, o options) (results, error) {
 	return nil, byTurns(ctx, b.forms(o.entries), or(o.rounds, 3))
 }
 
+// plainRiver drains with River at that setting.
+func (b *bench) plainRiver(entries, maxWorkers int) *contender {
+	return &contender{
+		name:  fmt.Sprintf("River, MaxWorkers %d", maxWorkers),
+		drain: func(ctx context.Context) (cost, error) { return b.river(ctx, entries, maxWorkers) },
+	}
+}
+
 // sweepRiver returns the MaxWorkers with which River is fastest, on a quarter of
 // the backlog.
 func (b *bench) sweepRiver(ctx context.Context, entries int) (best int, err error) {
+	if b.maxWorkers > 0 {
+		return b.maxWorkers, nil
+	}
 	entries = max(entries/4, 1)
 	var most float64
 	for _, n := range []int{100, 500, 1000, 2000, 5000} {
@@ -140,5 +153,6 @@ func (b *bench) sweepRiver(ctx context.Context, entries int) (best int, err erro
 			best, most = n, rate
 		}
 	}
+	b.maxWorkers = best
 	return best, nil
 }

@@ -7,6 +7,7 @@
 //	memory     what a worker process takes before a large backlog, and with large entries
 //	latency    from the commit to the callback
 //	write      GORM writes without the plugin and with it
+//	ordered    the algorithm of the gem's ordered processor, and River, drain a backlog with causality keys
 //	deadlocks  transactions that deadlock: plain, with a locking SELECT before each write, and with the plugin
 //
 // Without an argument it does all but ours and deadlocks. With -database mariadb or
@@ -24,6 +25,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/worker"
 )
 
 // options are what the command line says.
@@ -33,6 +36,7 @@ type options struct {
 	backlog  int    // of what waits behind it
 	commits  int    // whose latency is measured, of each kind
 	rounds   int    // 0: as many as the benchmark takes
+	threads  int    // of a side with causality keys
 	profile  string // file for this process's CPU profile; empty is none
 }
 
@@ -54,6 +58,7 @@ func benchmarks() []benchmark {
 		{"memory", memory},
 		{"latency", latency},
 		{"write", write},
+		{"ordered", ordered},
 		{"deadlocks", deadlocks},
 	}
 }
@@ -85,16 +90,17 @@ func parse() (o options, names []string) {
 	flag.IntVar(&o.backlog, "backlog", 10_000_000, "hold, memory: entries of a large backlog")
 	flag.IntVar(&o.commits, "commits", 300, "latency: commits of each kind")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each side (default: write 20, deadlocks 10, others 3)")
+	flag.IntVar(&o.threads, "threads", worker.DefaultThreads, "ordered: threads of each side")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to the file")
 	flag.Parse()
 	_, other := others()[o.database]
-	if o.entries < 1 || o.backlog < o.entries || o.commits < 1 || o.rounds < 0 || !other && o.database != "postgres" || other && flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "bench: want -database postgres, or mariadb or sqlite without the name of a benchmark; -entries and -commits of 1 or more; "+
+	if o.entries < 1 || o.backlog < o.entries || o.commits < 1 || o.rounds < 0 || o.threads < 1 || !other && o.database != "postgres" || other && flag.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "bench: want -database postgres, or mariadb or sqlite without the name of a benchmark; -entries, -commits and -threads of 1 or more; "+
 			"-backlog of -entries or more; -rounds of 0 or more")
 		os.Exit(2)
 	}
 	if names = flag.Args(); len(names) == 0 {
-		names = []string{"drain", "workers", "hold", "memory", "latency", "write"}
+		names = []string{"drain", "workers", "hold", "memory", "latency", "write", "ordered"}
 	}
 	return o, names
 }
@@ -128,7 +134,7 @@ func choose(names []string) (chosen []benchmark, err error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no benchmark %q: want drain, ours, workers, hold, memory, latency, write or deadlocks", name)
+			return nil, fmt.Errorf("no benchmark %q: want drain, ours, workers, hold, memory, latency, write, ordered or deadlocks", name)
 		}
 		chosen = append(chosen, all[i])
 	}
