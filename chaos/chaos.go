@@ -4,6 +4,7 @@
 //
 //	I1 every committed change has exactly one entry, one that rolled back none
 //	I2 every entry ends done or dead; done means that each callback succeeded
+//	I3 entries of a causality key run by id, each when those before it are done
 //	I4 an entry is held and run by one worker at a time while its lease is valid
 //	I5 an entry runs again only after a kill or a lost lease: so many for each
 //	I6 attempts and crashes are counted as they happened
@@ -11,7 +12,8 @@
 //	I8 when the workers have stopped, nothing of them is left
 //	I9 no secret is in logs, events and errors
 //
-// I3 is the order of a key, which unordered work does not have. The worker in
+// For entries of a causality key I4 holds for the key. After a kill or a lost
+// lease a key goes back to its first entry that is not durable. The worker in
 // package victim is built with the tag "failpoints".
 package chaos
 
@@ -48,6 +50,15 @@ type Booking struct {
 	Callback string
 }
 
+// Posting is the model of ordered work: those of an account are booked in
+// order.
+type Posting struct {
+	ID      uint
+	Account string `gorm:"size:60;index"` // the causality key
+	Number  int    // in the account, from 1
+	Fails   int    // how many attempts fail before one succeeds
+}
+
 // Call is one run of a callback.
 type Call struct {
 	Entry, Token int64
@@ -55,15 +66,17 @@ type Call struct {
 	Attempt      int
 	Subject      uint // id of the row
 	Total        int
+	Fails        int // attempts that are to fail
 }
 
-// Callbacks returns a registry with two callbacks for an order that is created
-// and two for every change of a sale. All call run.
+// Callbacks returns a registry with two callbacks for an order that is created,
+// two for every change of a sale, and one for every change of a posting, whose
+// account is the causality key. All call run.
 func Callbacks(run func(ctx context.Context, c Call) error) *reliable.Registry {
 	r := new(reliable.Registry)
 	for _, name := range []string{"first", "second"} {
 		reliable.AfterCreateCommit(r, name, func(ctx context.Context, c reliable.Change[Order]) error {
-			return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID, c.Model.Total})
+			return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID, c.Model.Total, 0})
 		})
 	}
 	for _, name := range []string{"ship", "bill"} {
@@ -71,11 +84,22 @@ func Callbacks(run func(ctx context.Context, c Call) error) *reliable.Registry {
 			Name:    name,
 			Backoff: reliable.Exponential(50*time.Millisecond, time.Second),
 			Run: func(ctx context.Context, c reliable.Change[Sale]) error {
-				return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID, c.Model.Total})
+				return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, c.Model.ID, c.Model.Total, 0})
 			},
 			WhenGone: reliable.GoneRun,
 		})
 	}
+	reliable.Register(r, reliable.Model[Posting]{CausalityKey: func(p *Posting) string { return p.Account }})
+	reliable.AfterCommit(r, reliable.Callback[Posting]{
+		Name:    "book",
+		On:      reliable.OpCreate,
+		Backoff: reliable.Exponential(20*time.Millisecond, 200*time.Millisecond),
+		Run: func(ctx context.Context, c reliable.Change[Posting]) error {
+			p := c.After()
+			return run(ctx, Call{c.Entry.ID, c.Token, "book", c.Attempt, p.ID, 0, p.Fails})
+		},
+		NoModel: true,
+	})
 	return r
 }
 

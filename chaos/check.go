@@ -13,12 +13,14 @@ type Facts struct {
 	LeaseTTL   time.Duration
 	MaxCrashes int
 	Bound      int         // entries that may run again after one kill or lost lease
+	Skip       bool        // a dead entry does not keep those after it in its key
 	Entries    []EntryFact // all that are in the tables at the end
 }
 
 // EntryFact is what became of an entry.
 type EntryFact struct {
 	ID       int64
+	Key      string // empty: it is not ordered
 	Owed     []string
 	Attempts int
 	Crashes  int
@@ -33,6 +35,8 @@ type Report struct {
 	Lost       int
 	Phantom    int
 	Overlaps   int
+	Keys       int            // that are ordered
+	Disorders  int            // breaches of I3
 	Duplicates map[string]int // entries that ran again, by what caused that
 	Terminated int            // callbacks that ran again after a worker that ended as it was asked to
 	Faults     []string
@@ -82,6 +86,7 @@ func Check(h *History, f Facts) *Report {
 			j.fault("I5: %d entries ran again after %s: want at most %d", n, cause, f.Bound)
 		}
 	}
+	j.order(runs)
 	j.counters(runs)
 	return &j.Report
 }

@@ -35,6 +35,8 @@ type Hold struct {
 	From     int64 // the claim was there
 	IDs      []int64
 	Given    map[int64]int64 // by entry: when the worker was about to finish or release it
+	Written  map[int64]int64 // by entry: when the worker was about to finish it
+	Buried   map[int64]int64 // by entry: when it was about to finish it as dead
 	Finished map[int64]int64 // by entry: when nothing was owed any more, durably
 }
 
@@ -101,7 +103,7 @@ func (h *History) note(l *line, open map[string]*Run) {
 		h.Blind--
 		h.Holds[l.number(0)] = &Hold{
 			Worker: l.worker, Token: l.number(0), Before: l.number(1), From: l.at, IDs: l.ids(2),
-			Given: make(map[int64]int64), Finished: make(map[int64]int64),
+			Given: make(map[int64]int64), Written: make(map[int64]int64), Buried: make(map[int64]int64), Finished: make(map[int64]int64),
 		}
 	case "start":
 		r := &Run{
@@ -115,19 +117,9 @@ func (h *History) note(l *line, open map[string]*Run) {
 			r.End, r.Result = l.at, l.text(4)
 			delete(open, l.run())
 		}
-	case "finishing", "releasing", "finished":
-		hold := h.Holds[l.number(0)]
-		if hold == nil {
-			return
-		}
-		at := hold.Given
-		if l.kind == "finished" {
-			at = hold.Finished
-		}
-		for _, id := range l.ids(1) {
-			if _, ok := at[id]; !ok { // of several tries the first
-				at[id] = l.at
-			}
+	case "finishing", "burying", "releasing", "finished":
+		if hold := h.Holds[l.number(0)]; hold != nil {
+			hold.note(l)
 		}
 	case "beat":
 		h.Beats[l.worker] = append(h.Beats[l.worker], l.number(0))
@@ -137,6 +129,19 @@ func (h *History) note(l *line, open map[string]*Run) {
 		h.Fault[l.text(0)]++
 	default:
 		l.err = errors.New("no such line")
+	}
+}
+
+// note takes in what became of entries. Of several tries the first counts.
+func (h *Hold) note(l *line) {
+	for _, at := range map[string][]map[int64]int64{
+		"finishing": {h.Given, h.Written}, "burying": {h.Buried}, "releasing": {h.Given}, "finished": {h.Finished},
+	}[l.kind] {
+		for _, id := range l.ids(1) {
+			if _, ok := at[id]; !ok {
+				at[id] = l.at
+			}
+		}
 	}
 }
 

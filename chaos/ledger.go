@@ -20,6 +20,7 @@ import (
 //	start     AT PROCESS TOKEN ENTRY CALLBACK ATTEMPT SUBJECT
 //	end       AT PROCESS TOKEN ENTRY CALLBACK ATTEMPT ok|failed
 //	finishing AT PROCESS TOKEN IDS                   outcomes are about to be made durable
+//	burying   AT PROCESS TOKEN IDS                   those of them that are dead
 //	finished  AT PROCESS TOKEN IDS                   entries of which nothing is owed any more, durably
 //	releasing AT PROCESS TOKEN IDS                   entries are about to be given back
 //	beat      AT PROCESS SENT                        the lease lasts from SENT on

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
@@ -10,7 +11,7 @@ import (
 // Recorder is a processor that writes its claims, and what becomes of them, to
 // a ledger.
 type Recorder struct {
-	*processors.NonOrdered
+	processors.EntriesProcessor
 	Ledger *Ledger
 }
 
@@ -20,7 +21,7 @@ func (r *Recorder) Claim(ctx context.Context, n int) (processors.Claim, error) {
 	if err := r.Ledger.Write("claiming"); err != nil {
 		return nil, err
 	}
-	c, err := r.NonOrdered.Claim(ctx, n)
+	c, err := r.EntriesProcessor.Claim(ctx, n)
 	if err != nil {
 		return nil, err
 	}
@@ -47,20 +48,37 @@ type recorded struct {
 
 // Finish implements [processors.Claim].
 func (c *recorded) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
-	all, done := make([]int64, 0, len(outcomes)), make([]int64, 0, len(outcomes))
+	finishing, done := make([]int64, 0, len(outcomes)), make([]int64, 0, len(outcomes))
+	var dead, releasing []int64
 	for i := range outcomes {
-		all = append(all, outcomes[i].Entry.ID)
-		if s := outcomes[i].State; s == reliable.StateDone || s == reliable.StateDead {
-			done = append(done, outcomes[i].Entry.ID)
+		id, state := outcomes[i].Entry.ID, outcomes[i].State
+		if state == reliable.StateReleased {
+			releasing = append(releasing, id)
+			continue
+		}
+		finishing = append(finishing, id)
+		if state == reliable.StateDone || state == reliable.StateDead {
+			done = append(done, id)
+		}
+		if state == reliable.StateDead {
+			dead = append(dead, id)
 		}
 	}
-	if err := c.ledger.Write("finishing", c.Token(), all); err != nil {
+	if err := errors.Join(c.tell("releasing", releasing), c.tell("burying", dead), c.tell("finishing", finishing)); err != nil {
 		return err
 	}
 	if err := c.Claim.Finish(ctx, outcomes); err != nil {
 		return err
 	}
-	return c.ledger.Write("finished", c.Token(), done)
+	return c.tell("finished", done)
+}
+
+// tell writes what becomes of entries, if there are any.
+func (c *recorded) tell(kind string, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return c.ledger.Write(kind, c.Token(), ids)
 }
 
 // Release implements [processors.Claim].
@@ -69,7 +87,7 @@ func (c *recorded) Release(ctx context.Context) error {
 	for _, e := range c.Entries() {
 		ids = append(ids, e.ID)
 	}
-	if err := c.ledger.Write("releasing", c.Token(), ids); err != nil {
+	if err := c.tell("releasing", ids); err != nil {
 		return err
 	}
 	return c.Claim.Release(ctx)

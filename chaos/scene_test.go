@@ -34,12 +34,22 @@ type scene struct {
 
 func newScene(t *testing.T, url testdb.DB) *scene {
 	t.Helper()
+	s := emptyScene(t, url)
+	batch := make([]chaos.Order, orders)
+	if err := s.db.Create(&batch).Error; err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// emptyScene has no work yet.
+func emptyScene(t *testing.T, url testdb.DB) *scene {
+	t.Helper()
 	s := &scene{url: url, address: url.URL, ledger: filepath.Join(t.TempDir(), "ledger"), lease: time.Second}
 	s.db = s.url.Open(t)
 	registry := chaos.Callbacks(chaos.Idle)
-	batch := make([]chaos.Order, orders)
-	if err := errors.Join(s.db.AutoMigrate(&chaos.Order{}), s.db.Use(reliable.New(reliable.Config{Registry: registry})),
-		migrations.Up(t.Context(), s.db), s.db.Create(&batch).Error); err != nil {
+	if err := errors.Join(s.db.AutoMigrate(&chaos.Order{}, &chaos.Posting{}), s.db.Use(reliable.New(reliable.Config{Registry: registry})),
+		migrations.Up(t.Context(), s.db)); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -230,15 +240,16 @@ func facts(t *testing.T, db *gorm.DB) []chaos.EntryFact {
 		var rows []struct {
 			ID                int64
 			Owed              string
+			OrderedBy         string
 			Attempts, Crashes int
 			Done              int
 			Dead              bool
 		}
-		if err := db.Raw("SELECT id, owed, attempts, crashes, " + from).Scan(&rows).Error; err != nil {
+		if err := db.Raw("SELECT id, owed, coalesce(causality_key, '') AS ordered_by, attempts, crashes, " + from).Scan(&rows).Error; err != nil {
 			t.Fatal(err)
 		}
 		for _, row := range rows {
-			f := chaos.EntryFact{ID: row.ID, Attempts: row.Attempts, Crashes: row.Crashes, Done: row.Done == 1, Dead: row.Dead}
+			f := chaos.EntryFact{ID: row.ID, Key: row.OrderedBy, Attempts: row.Attempts, Crashes: row.Crashes, Done: row.Done == 1, Dead: row.Dead}
 			if err := json.Unmarshal([]byte(row.Owed), &f.Owed); err != nil {
 				t.Fatal(err)
 			}

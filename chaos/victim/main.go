@@ -86,6 +86,6 @@ func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
 	})
 	return &worker.Worker{
 		DB: db, FinishGroup: chaos.FinishGroup,
-		Processor: &chaos.Recorder{NonOrdered: &processors.NonOrdered{LeaseTTL: s.lease}, Ledger: ledger},
+		Processor: &chaos.Recorder{EntriesProcessor: &processors.NonOrdered{LeaseTTL: s.lease}, Ledger: ledger},
 	}, db.Use(reliable.New(reliable.Config{Registry: registry, Monitor: monitor}))
 }

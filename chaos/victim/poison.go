@@ -92,6 +92,9 @@ func (s *settings) run(ctx context.Context, c chaos.Call, db *gorm.DB) error {
 		}
 	}
 	time.Sleep(s.pace) //nolint:forbidigo // the callback is no quitter: also while the worker drains
+	if c.Attempt <= c.Fails {
+		return errors.New("the account is closed")
+	}
 	if s.fail > 0 && c.Callback == "ship" && c.Attempt == 1 && c.Entry%s.fail == 0 {
 		return errors.New("no courier")
 	}
