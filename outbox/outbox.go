@@ -1,10 +1,15 @@
 // Package outbox is what an operator does to the outbox of a database: it
-// stops work and lets it go on, while workers run.
+// stops work and lets it go on, and releases causality keys that are parked,
+// while workers run.
 //
 //	o := outbox.Of(db)
 //	err := o.Pause(ctx, outbox.Selector{Model: "Order", Callback: "receipt"}, "mail server is down")
 //	...
 //	err = o.Resume(ctx, outbox.Selector{Model: "Order", Callback: "receipt"})
+//
+//	keys, err := o.ParkedKeys(ctx, outbox.ParkedFilter{})
+//	...
+//	err = o.ReleaseKey(ctx, keys[0].Key, keys[0].Head, outbox.RetryHead)
 //
 // Everything is in the database, so that any process may do it, and every
 // worker heeds it.

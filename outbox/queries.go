@@ -38,19 +38,16 @@ func deletePause(db *gorm.DB, t reliable.Tables, p reliable.Pause) (bool, error)
 // selectPauses reads the whole table, which is small, from the database that is
 // written to: in a transaction, so that no resolver sends it to a replica.
 func selectPauses(db *gorm.DB, t reliable.Tables) ([]reliable.Pause, error) {
-	at := map[string]string{
-		"postgres": "to_char(paused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')", "mysql": "CAST(paused_at AS char)", "sqlite": "paused_at",
-	}[db.Name()]
 	var rows []struct{ Context, ResourceClass, EventName, Callback, Reason, Since string }
 	err := db.Transaction(func(tx *gorm.DB) error {
-		return tx.Table(t.Pauses()).Select("id, context, resource_class, event_name, callback, reason, " + at + " AS since").Order("paused_at, id").Scan(&rows).Error
+		return tx.Table(t.Pauses()).Select("id, context, resource_class, event_name, callback, reason, " + timeText(db, "paused_at") + " AS since").Order("paused_at, id").Scan(&rows).Error
 	})
 	if err != nil {
 		return nil, err
 	}
 	pauses := make([]reliable.Pause, len(rows))
 	for i, r := range rows {
-		since, err := time.Parse("2006-01-02 15:04:05.999999", r.Since)
+		since, err := timeOf(r.Since)
 		if err != nil {
 			return nil, fmt.Errorf("column paused_at: %w", err)
 		}
@@ -58,3 +55,19 @@ func selectPauses(db *gorm.DB, t reliable.Tables) ([]reliable.Pause, error) {
 	}
 	return pauses, nil
 }
+
+// timeText is the expression for a column of times as text, which every driver
+// delivers alike.
+func timeText(db *gorm.DB, column string) string {
+	switch db.Name() {
+	case "postgres":
+		return "to_char(" + column + " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+	case "mysql":
+		return "CAST(" + column + " AS char)"
+	default:
+		return column
+	}
+}
+
+// timeOf reads what timeText made, in UTC.
+func timeOf(text string) (time.Time, error) { return time.Parse("2006-01-02 15:04:05.999999", text) }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gorm-aftercommit/aftercommit/internal/columns"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
@@ -41,13 +42,9 @@ type queries struct {
 const entryColumns = "id, kind, owed, context, resource_class, resource_id, event_name, causality_key, changeset, arguments, headers, " +
 	"created_at, attempts, crashes, callbacks"
 
-// historyColumns are copied from a done entry.
-const historyColumns = "id, kind, owed, context, resource_class, resource_id, event_name, causality_key, changeset, arguments, headers, " +
-	"created_at, attempts, crashes, error_class, error_message, callbacks"
-
 func newQueries(dialect string, t reliable.Tables) queries {
 	names := strings.NewReplacer("{entries}", t.Entries(), "{claims}", t.Claims(), "{workers}", t.Workers(),
-		"{history}", t.History(), "{pauses}", t.Pauses(), "{columns}", entryColumns, "{kept}", historyColumns)
+		"{history}", t.History(), "{pauses}", t.Pauses(), "{columns}", entryColumns, "{kept}", columns.History)
 	var q queries
 	switch dialect {
 	case "postgres":

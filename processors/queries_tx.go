@@ -3,6 +3,7 @@ package processors
 import (
 	"strings"
 
+	"github.com/gorm-aftercommit/aftercommit/internal/columns"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
@@ -33,7 +34,7 @@ func newTxQueries(dialect string, t reliable.Tables, completion Completion) txQu
 		q, now = jsonTxQueries(completion), "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 		q.fence = `SELECT ids, 1 FROM {claims} WHERE token = ?`
 	}
-	expand := strings.NewReplacer("{entries}", t.Entries(), "{claims}", t.Claims(), "{history}", t.History(), "{kept}", historyColumns, "{now}", now)
+	expand := strings.NewReplacer("{entries}", t.Entries(), "{claims}", t.Claims(), "{history}", t.History(), "{kept}", columns.History, "{now}", now)
 	for _, text := range []*string{&q.complete, &q.note, &q.fence, &q.drop, &q.lock, &q.state} {
 		*text = expand.Replace(*text)
 	}

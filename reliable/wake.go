@@ -49,6 +49,11 @@ func (p *Plugin) Wakes() (wake <-chan struct{}, stop func()) {
 	}
 }
 
+// Wake tells workers that entries may be due, as a commit of entries does: those
+// of this process at once, on PostgreSQL also those of others. It is for what
+// makes entries due in another way, after the commit of that.
+func (p *Plugin) Wake() { p.wakes.now() }
+
 // deserted reports whether there is nobody to wake.
 func (w *wakes) deserted() bool { return len(w.listeners) == 0 && w.others.pool == nil }
 

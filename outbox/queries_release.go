@@ -1,0 +1,129 @@
+package outbox
+
+import (
+	"encoding/json"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/columns"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// parkedRow is a row of outbox_parked_keys without the time, which is the
+// database's.
+type parkedRow struct {
+	CausalityKey string `gorm:"primaryKey"`
+	Lane         int64
+	EntryID      int64
+	Reason       string
+}
+
+// selectParkedRow returns the entry that the row of a parked key names, 0 if
+// there is no row: by the primary key. On SQLite it begins with a write, of
+// nothing: who reads first may be refused to write.
+func selectParkedRow(tx *gorm.DB, t reliable.Tables, key string) (entry int64, err error) {
+	if tx.Name() == "sqlite" {
+		if err := deleteParked(tx, t, key); err != nil {
+			return 0, err
+		}
+	}
+	return entry, tx.Table(t.ParkedKeys()).Select("entry_id").Where("causality_key = ?", key).Scan(&entry).Error
+}
+
+// lockEntry locks an entry by the primary key. It returns nil if no key stands
+// at it: that is in the entry, the row of the parked key only shows it. A dead
+// entry without a lane was skipped.
+func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*reliable.OutboxEntry, error) {
+	query := "SELECT id, context, resource_class, event_name, owed, callbacks FROM " + t.Entries() +
+		" WHERE id = ? AND causality_key = ? AND dead_at IS NOT NULL AND lane IS NOT NULL AND processed_at IS NULL"
+	if tx.Name() != "sqlite" {
+		query += " FOR UPDATE"
+	}
+	var rows []struct {
+		ID                                int64
+		Context, ResourceClass, EventName string
+		Owed, Callbacks                   *string
+	}
+	if err := tx.Raw(query, id, key).Scan(&rows).Error; err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	r := rows[0]
+	e := &reliable.OutboxEntry{ID: r.ID, Context: r.Context, ResourceClass: r.ResourceClass, EventName: r.EventName, CausalityKey: key}
+	if r.Callbacks != nil {
+		e.Callbacks = json.RawMessage(*r.Callbacks)
+	}
+	if r.Owed != nil {
+		if err := json.Unmarshal([]byte(*r.Owed), &e.Owed); err != nil {
+			e.Owed = []string{*r.Owed} // as claims read it: nobody covers that
+		}
+	}
+	return e, nil
+}
+
+// lockDead locks the first entry that a key may stand at, but for one. It looks
+// at the first of the key, by the index _lane: the head is the first, unless
+// ids don't follow the commits.
+func lockDead(tx *gorm.DB, t reliable.Tables, key string, except int64) (*reliable.OutboxEntry, error) {
+	var id int64
+	query := "SELECT id FROM (SELECT id, dead_at FROM " + t.Entries() + " WHERE lane = ? AND causality_key = ? ORDER BY id LIMIT ?) AS first" +
+		" WHERE dead_at IS NOT NULL AND id <> ? ORDER BY id LIMIT 1"
+	if err := tx.Raw(query, reliable.LaneOf(key), key, MaxWaiting, except).Scan(&id).Error; err != nil || id == 0 {
+		return nil, err
+	}
+	return lockEntry(tx, t, key, id)
+}
+
+// updateRetried makes a dead entry due, by the primary key.
+func updateRetried(tx *gorm.DB, t reliable.Tables, id, kind int64, callbacks json.RawMessage) error {
+	var states *string
+	if callbacks != nil {
+		text := string(callbacks)
+		states = &text
+	}
+	return tx.Exec("UPDATE "+t.Entries()+" SET dead_at = NULL, retry_at = "+now(tx)+", attempts = 0, crashes = 0, suspect = false, kind = ?, callbacks = ?, updated_at = "+now(tx)+
+		" WHERE id = ?", kind, states, id).Error
+}
+
+// moveToHistory gives an entry up as it is, by the primary key.
+func moveToHistory(tx *gorm.DB, t reliable.Tables, id int64) error {
+	err := tx.Exec("INSERT INTO "+t.History()+" ("+columns.History+", token, processed_at) SELECT "+columns.History+", 0, "+now(tx)+
+		" FROM "+t.Entries()+" WHERE id = ?", id).Error
+	if err != nil {
+		return err
+	}
+	return tx.Exec("DELETE FROM "+t.Entries()+" WHERE id = ?", id).Error
+}
+
+// updateSkipped takes a dead entry out of the order, by the primary key.
+func updateSkipped(tx *gorm.DB, t reliable.Tables, id int64) error {
+	return tx.Exec("UPDATE "+t.Entries()+" SET lane = NULL, updated_at = "+now(tx)+" WHERE id = ?", id).Error
+}
+
+// upsertParked shows at which entry a key stands, by the primary key.
+func upsertParked(tx *gorm.DB, t reliable.Tables, key string, entry int64, reason string) error {
+	row := parkedRow{key, reliable.LaneOf(key), entry, reason}
+	again := clause.OnConflict{
+		Columns:   []clause.Column{{Name: "causality_key"}},
+		DoUpdates: append(clause.AssignmentColumns([]string{"entry_id", "reason"}), clause.Assignments(map[string]any{"parked_at": gorm.Expr(now(tx))})...),
+	}
+	return tx.Table(t.ParkedKeys()).Clauses(again).Create(&row).Error
+}
+
+// deleteParked deletes the row of a key if it names one of the entries, by the
+// primary key.
+func deleteParked(tx *gorm.DB, t reliable.Tables, key string, entries ...int64) error {
+	return tx.Table(t.ParkedKeys()).Where("causality_key = ? AND entry_id IN ?", key, append(entries, 0)).Delete(&parkedRow{}).Error
+}
+
+// now is the database's time in UTC, in the format of its tables.
+func now(db *gorm.DB) string {
+	switch db.Name() {
+	case "postgres":
+		return "clock_timestamp()"
+	case "mysql":
+		return "utc_timestamp(6)"
+	default:
+		return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+	}
+}
