@@ -26,6 +26,8 @@ var ErrLocked = errors.New("processors: held by another")
 // Each call has a context with a deadline. It must return soon after its
 // context ends, whatever the store does, and must not retry until then: the
 // caller decides when to ask again.
+//
+// Package lockertest checks what is promised here.
 type Locker interface {
 	// Lock tries once to take the lock of a name, and does not wait for
 	// another to give it back. The lock ends by itself when ttl has passed
