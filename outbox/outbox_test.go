@@ -28,11 +28,18 @@ func done(context.Context, reliable.Change[Order]) error { return nil }
 // records every model.
 func open(t *testing.T, d testdb.Dialect) *gorm.DB {
 	t.Helper()
+	return openURL(t, testdb.New(t, d))
+}
+
+// openURL is open for a database that may have been opened before, as another
+// process does.
+func openURL(t *testing.T, url testdb.DB) *gorm.DB {
+	t.Helper()
 	r := new(reliable.Registry)
 	reliable.Register(r, reliable.Model[Order]{Aliases: []string{"Purchase"}})
 	reliable.AfterCommit(r, reliable.Callback[Order]{Name: "receipt", Aliases: []string{"mail"}, Run: done})
 	r.Handle("billing", "ledger", reliable.RecordProcessorFunc(func(context.Context, *reliable.OutboxEntry) error { return nil }))
-	db := testdb.New(t, d).Open(t)
+	db := url.Open(t)
 	if err := errors.Join(db.Use(reliable.New(reliable.Config{Registry: r, AllModels: true})), migrations.Up(t.Context(), db)); err != nil {
 		t.Fatal(err)
 	}
