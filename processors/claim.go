@@ -27,10 +27,8 @@ type candidate struct {
 // Claim implements [EntriesProcessor]. It waits until Run has registered the
 // worker and, around a suspect, until nothing else of this worker runs.
 func (p *NonOrdered) Claim(ctx context.Context, n int) (Claim, error) {
-	select {
-	case <-p.started():
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := p.awaitStart(ctx); err != nil {
+		return nil, err
 	}
 	if err := p.leaveAlone(ctx); err != nil {
 		return nil, err
@@ -114,8 +112,7 @@ func (p *NonOrdered) settleDoubt(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// find locks due entries that nobody holds and that this binary covers: one
-// suspect, or fresh entries and retries, by turns.
+// find locks due entries that nobody holds and that this binary covers.
 func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error) {
 	if p.dialect == "sqlite" { // become the writer before reading
 		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]"); err != nil {
@@ -127,6 +124,15 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 	}
 	n = p.payload.most(n)
 	p.payload.left = maxClaimBytes
+	if p.lanes != nil {
+		return p.lanes.find(ctx, tx, n)
+	}
+	return p.findLoose(ctx, tx, n)
+}
+
+// findLoose finds entries that may run in any order: one suspect, or fresh
+// entries and retries, by turns.
+func (p *NonOrdered) findLoose(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error) {
 	now := time.Now()
 	may := now.After(p.restraint.restTo)
 	look := may && now.After(p.retryAt)

@@ -1,6 +1,7 @@
 package processors
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -110,9 +111,9 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 
 // without returns those of ids, which are in order, that are not in gone, which
 // it sorts.
-func without(ids, gone []int64) []int64 {
+func without[T cmp.Ordered](ids, gone []T) []T {
 	slices.Sort(gone)
-	rest := make([]int64, 0, max(len(ids)-len(gone), 0))
+	rest := make([]T, 0, max(len(ids)-len(gone), 0))
 	for _, id := range ids {
 		for len(gone) > 0 && gone[0] < id {
 			gone = gone[1:]

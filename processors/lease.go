@@ -41,7 +41,10 @@ func (p *NonOrdered) register(ctx context.Context, s *session) error {
 				return err
 			}
 		}
-		_, err := tx.ExecContext(ctx, p.q.register, id, "non_ordered", p.LeaseTTL.Milliseconds(), p.site.Threads, host, os.Getpid())
+		if err := p.admit(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, p.q.register, id, p.Name(), p.LeaseTTL.Milliseconds(), p.site.Threads, host, os.Getpid())
 		return err
 	})
 	if err != nil {

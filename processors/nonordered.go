@@ -73,6 +73,7 @@ type NonOrdered struct {
 	orphans  map[int64]*reliable.OutboxEntry
 
 	suspicions []suspicion // to be taken back when the worker registers anew
+	lanes      *lanes      // nil unless this is the base of an OrderedByCausalityKey
 
 	settled   chan struct{} // a claim left claims
 	patience  time.Duration // with other entries, when a suspect is due
@@ -212,6 +213,16 @@ func (p *NonOrdered) started() chan struct{} {
 		p.ready = make(chan struct{})
 	}
 	return p.ready
+}
+
+// awaitStart waits until Run has registered the worker.
+func (p *NonOrdered) awaitStart(ctx context.Context) error {
+	select {
+	case <-p.started():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // check reports missing tables and makes the partitions of the next days.

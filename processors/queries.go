@@ -27,6 +27,9 @@ type queries struct {
 	deleteClaims        string
 	abandon             string // deletes a worker's other claims
 	now                 string
+	registration        string // locks out other registrations
+	others              string // live workers with another processor
+	countLanes          string
 	register, beat      string
 	deregister          string
 	deadWorkers         string // deletes them, but for the one that asks
@@ -34,6 +37,9 @@ type queries struct {
 	suspect             string // marks what a dead worker left
 	acquit              string // takes a crash back
 	died                string // an entry, if it is dead; see entryColumns
+	unlane              string // a dead entry blocks its key no longer
+	park                string // shows that the keys of dead entries are parked
+	unpark              string // takes that back
 	countKind           string
 	pauses              string
 }
@@ -42,9 +48,15 @@ type queries struct {
 const entryColumns = "id, kind, owed, context, resource_class, resource_id, event_name, causality_key, changeset, arguments, headers, " +
 	"created_at, attempts, crashes, callbacks"
 
-func newQueries(dialect string, t reliable.Tables) queries {
-	names := strings.NewReplacer("{entries}", t.Entries(), "{claims}", t.Claims(), "{workers}", t.Workers(),
-		"{history}", t.History(), "{pauses}", t.Pauses(), "{columns}", entryColumns, "{kept}", columns.History)
+// newQueries returns the statements of a dialect. If loose, only entries without
+// a lane are found by fresh and retries.
+func newQueries(dialect string, t reliable.Tables, loose bool) queries {
+	lane := ""
+	if loose {
+		lane = " AND lane IS NULL"
+	}
+	names := strings.NewReplacer("{loose}", lane, "{lanes}", t.Lanes(), "{duties}", t.Duties(), "{parked}", t.ParkedKeys(), "{entries}", t.Entries(),
+		"{claims}", t.Claims(), "{workers}", t.Workers(), "{history}", t.History(), "{pauses}", t.Pauses(), "{columns}", entryColumns, "{kept}", columns.History)
 	var q queries
 	switch dialect {
 	case "postgres":
@@ -56,7 +68,7 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	}
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.frontier, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.countKind, &q.pauses,
+		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.registration, &q.others, &q.countLanes, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.unlane, &q.park, &q.unpark, &q.countKind, &q.pauses,
 	} {
 		*text = names.Replace(*text)
 	}

@@ -14,16 +14,19 @@ func postgresQueries() queries {
 		fail AS (UPDATE {entries} e SET retry_at = f.retry_at, dead_at = CASE WHEN f.dead THEN clock_timestamp() END,
 				failed_at = CASE WHEN f.failed THEN clock_timestamp() ELSE e.failed_at END, attempts = f.attempts, suspect = false, kind = coalesce(f.kind, e.kind),
 				error_class = coalesce(f.error_class, e.error_class), error_message = coalesce(f.error_message, e.error_message),
-				callbacks = f.callbacks, updated_at = clock_timestamp()
-			FROM json_to_recordset($4::json) f(id bigint, kind bigint, retry_at timestamptz, dead boolean, failed boolean, attempts integer,
+				callbacks = f.callbacks, updated_at = clock_timestamp(), lane = CASE WHEN NOT f.dead OR f.parked THEN e.lane END
+			FROM json_to_recordset($4::json) f(id bigint, kind bigint, retry_at timestamptz, dead boolean, parked boolean, failed boolean, attempts integer,
 				error_class text, error_message text, callbacks text)
-			WHERE e.id = f.id AND f.id IN (SELECT unnest(ids) FROM held))`
+			WHERE e.id = f.id AND f.id IN (SELECT unnest(ids) FROM held) RETURNING e.id, e.causality_key, e.lane, e.dead_at, e.error_class),
+		parked AS (INSERT INTO {parked} (causality_key, lane, entry_id, reason) SELECT causality_key, lane, id, coalesce(error_class, '') FROM fail
+			WHERE dead_at IS NOT NULL AND lane IS NOT NULL ON CONFLICT (causality_key) DO UPDATE SET lane = excluded.lane, entry_id = excluded.entry_id,
+				reason = excluded.reason, parked_at = clock_timestamp())`
 	const done = ` WHERE id = ANY ($2::bigint[]) AND EXISTS (SELECT FROM held)`
 	const count = ` SELECT count(*) FROM held`
 	return queries{
-		fresh: `SELECT {columns} FROM {entries} WHERE id > $1 AND retry_at IS NULL` + free +
+		fresh: `SELECT {columns} FROM {entries} WHERE id > $1 AND retry_at IS NULL{loose}` + free +
 			`$1) ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED`,
-		retries: `SELECT {columns} FROM {entries} WHERE retry_at <= now() AND suspect = $1` + free +
+		retries: `SELECT {columns} FROM {entries} WHERE retry_at <= now() AND suspect = $1{loose}` + free +
 			`0) ORDER BY retry_at, id LIMIT $3 FOR UPDATE SKIP LOCKED`,
 		insertClaim: `INSERT INTO {claims} (worker, ids, lo, hi, alone, mark)
 			SELECT $1, array_agg(id ORDER BY id), min(id), max(id), $3, $6 FROM unnest($2::bigint[]) id
@@ -37,10 +40,14 @@ func postgresQueries() queries {
 		archive: `, gone AS (DELETE FROM {entries}` + done + ` RETURNING {kept}),
 			kept AS (INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, $1, clock_timestamp() FROM gone)` + count,
 		drop:         `, gone AS (DELETE FROM {entries}` + done + `)` + count,
-		keep:         `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, updated_at = clock_timestamp()` + done + ` AND processed_at IS NULL)` + count,
+		keep:         `, kept AS (UPDATE {entries} SET processed_at = clock_timestamp(), retry_at = NULL, lane = NULL, updated_at = clock_timestamp()` + done + ` AND processed_at IS NULL)` + count,
 		deleteClaims: `DELETE FROM {claims} WHERE token = ANY ($1::bigint[])`,
 		abandon:      `DELETE FROM {claims} WHERE worker = $1 AND token <> ALL ($2::bigint[])`,
 		now:          `SELECT clock_timestamp()`,
+		registration: `SELECT name FROM {duties} WHERE name = 'registration' FOR UPDATE`,
+		others: `SELECT id, processor, hostname, pid, lease_ms FROM {workers}
+			WHERE processor <> $1 AND beat_at >= clock_timestamp() - lease_ms * interval '1 millisecond' LIMIT 1`,
+		countLanes:   `SELECT count(*), min(lane), max(lane) FROM {lanes}`,
 		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES ($1, $2, $3, $4, $5, $6)`,
 		beat:         `UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1`,
 		deregister:   `DELETE FROM {workers} WHERE id = $1`,
@@ -57,6 +64,11 @@ func postgresQueries() queries {
 			error_message = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE error_message END
 			WHERE id = $1 AND crashes > 0`,
 		died:      `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
+		unlane:    `UPDATE {entries} SET lane = NULL WHERE id = $1 AND dead_at IS NOT NULL`,
+		park: `INSERT INTO {parked} (causality_key, lane, entry_id, reason)
+			SELECT causality_key, lane, id, coalesce(error_class, '') FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL AND lane IS NOT NULL
+			ON CONFLICT (causality_key) DO UPDATE SET lane = excluded.lane, entry_id = excluded.entry_id, reason = excluded.reason, parked_at = clock_timestamp()`,
+		unpark:    `DELETE FROM {parked} WHERE entry_id = $1`,
 		countKind: `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = $1`,
 		pauses:    `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,
 	}

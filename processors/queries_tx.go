@@ -58,7 +58,7 @@ func postgresTxQueries(completion Completion) txQueries {
 		gone AS (DELETE FROM {entries}` + mine + `)` + count
 	case Keep:
 		q.complete = fence + `
-		kept AS (UPDATE {entries} SET processed_at = {now}, retry_at = NULL, updated_at = {now}` + mine + `)` + count
+		kept AS (UPDATE {entries} SET processed_at = {now}, retry_at = NULL, lane = NULL, updated_at = {now}` + mine + `)` + count
 	default:
 		q.complete = fence + `
 		gone AS (DELETE FROM {entries}` + mine + ` RETURNING {kept}),
@@ -79,7 +79,7 @@ func jsonTxQueries(completion Completion) txQueries {
 	case Delete:
 		q.complete = `DELETE FROM {entries} WHERE id = ?`
 	case Keep:
-		q.complete = `UPDATE {entries} SET processed_at = {now}, retry_at = NULL, updated_at = {now} WHERE id = ?`
+		q.complete = `UPDATE {entries} SET processed_at = {now}, retry_at = NULL, lane = NULL, updated_at = {now} WHERE id = ?`
 	default:
 		q.complete = `INSERT INTO {history} ({kept}, token, processed_at) SELECT {kept}, ?, {now} FROM {entries} WHERE id = ?`
 		q.drop = `DELETE FROM {entries} WHERE id = ?`

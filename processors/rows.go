@@ -58,25 +58,32 @@ func (p *payload) take(e *reliable.OutboxEntry) bool {
 // readEntries reads rows of entryColumns, up to n and to what p allows; the
 // first in any case.
 func readEntries(rows *sql.Rows, n int, p *payload) ([]*reliable.OutboxEntry, error) {
-	defer func() { _ = rows.Close() }()
 	entries := make([]*reliable.OutboxEntry, 0, min(n, 1000))
+	err := scanEntries(rows, n, p, nil, func(e *reliable.OutboxEntry) { entries = append(entries, e) })
+	return entries, err
+}
+
+// scanEntries is readEntries for rows that have more columns behind those: it
+// scans them into more, then calls each.
+func scanEntries(rows *sql.Rows, n int, p *payload, more []any, each func(*reliable.OutboxEntry)) error {
+	defer func() { _ = rows.Close() }()
 	var slab []reliable.OutboxEntry
 	var row reliable.OutboxEntry
 	var owed, key, changeset, arguments, headers, callbacks sql.NullString
 	var created any
-	into := []any{
+	into := append([]any{
 		&row.ID, &row.Kind, &owed, &row.Context, &row.ResourceClass, &row.ResourceID, &row.EventName, &key,
 		&changeset, &arguments, &headers, &created, &row.Attempts, &row.Crashes, &callbacks,
-	}
+	}, more...)
 	var last string
 	var names []string // what last says
 	for rows.Next() {
 		err := rows.Scan(into...)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if row.CreatedAt, err = timeOf(created); err != nil {
-			return nil, err
+			return err
 		}
 		if owed.Valid && owed.String != last { // neighbours mostly owe the same
 			last, names = owed.String, nil
@@ -97,10 +104,10 @@ func readEntries(rows *sql.Rows, n int, p *payload) ([]*reliable.OutboxEntry, er
 			slab = make([]reliable.OutboxEntry, 0, min(max(n, 1), 100))
 		}
 		slab = append(slab, row)
-		entries = append(entries, &slab[len(slab)-1])
+		each(&slab[len(slab)-1])
 		if !p.take(&row) {
 			break
 		}
 	}
-	return entries, rows.Err()
+	return rows.Err()
 }

@@ -11,7 +11,7 @@ CREATE TABLE {{entries}} (
     resource_class varchar(255) NOT NULL DEFAULT '',
     resource_id    text        NOT NULL DEFAULT '',
     event_name     varchar(255) NOT NULL,
-    causality_key  varchar(255),
+    causality_key  varchar(255) COLLATE utf8mb4_nopad_bin, -- a space at the end makes another key
     lane           smallint,
     changeset      longtext,
     arguments      longtext,
@@ -29,10 +29,10 @@ CREATE TABLE {{entries}} (
     dead_at        datetime(6),
     processed_at   datetime(6)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
--- Fresh work is read by the primary key. There are no partial indexes here: retries have one on retry_at, lanes one for
--- ordered work.
+-- Fresh work is read by the primary key. There are no partial indexes here: retries have one on retry_at; ordered
+-- work is read by lane and key: what is done, or dead and blocks nothing, has no lane any more.
 CREATE INDEX {{name}}_retry ON {{entries}} (retry_at, id);
-CREATE INDEX {{name}}_lane ON {{entries}} (lane, id);
+CREATE INDEX {{name}}_lane ON {{entries}} (lane, causality_key, id);
 
 -- What is being worked on: an entry is held exactly while its id stands in ids. Small and hot: updated in place.
 CREATE TABLE {{claims}} (
@@ -64,7 +64,8 @@ CREATE TABLE {{duties}} (
     worker     varchar(255),
     held_until datetime(6)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
-INSERT INTO {{duties}} (name) VALUES ('housekeeping');
+-- Nobody holds 'registration': workers that register lock it, so that they see each other.
+INSERT INTO {{duties}} (name) VALUES ('housekeeping'), ('registration');
 
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
@@ -74,7 +75,7 @@ CREATE TABLE {{lanes}} (
 INSERT INTO {{lanes}} (lane) SELECT seq FROM seq_0_to_63;
 
 CREATE TABLE {{parked_keys}} (
-    causality_key varchar(255) PRIMARY KEY,
+    causality_key varchar(255) COLLATE utf8mb4_nopad_bin PRIMARY KEY,
     lane          smallint    NOT NULL,
     entry_id      bigint      NOT NULL,
     parked_at     datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),

@@ -11,7 +11,7 @@ CREATE TABLE {{entries}} (
     resource_class text        NOT NULL DEFAULT '',
     resource_id    text        NOT NULL DEFAULT '',
     event_name     text        NOT NULL,
-    causality_key  text,
+    causality_key  text COLLATE "C",
     lane           smallint,
     changeset      text,
     arguments      text,
@@ -33,9 +33,10 @@ CREATE TABLE {{entries}} (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 5000
 );
--- Fresh work is read by the primary key. Retries are few: a partial index. Lanes serve ordered work.
+-- Fresh work is read by the primary key. Retries are few: a partial index. Ordered work is read by lane and key: what
+-- is done, or dead and blocks nothing, has no lane any more.
 CREATE INDEX {{name}}_retry ON {{entries}} (retry_at, id) WHERE retry_at IS NOT NULL AND dead_at IS NULL AND processed_at IS NULL;
-CREATE INDEX {{name}}_lane ON {{entries}} (lane, id) WHERE lane IS NOT NULL;
+CREATE INDEX {{name}}_lane ON {{entries}} (lane, causality_key, id) WHERE lane IS NOT NULL;
 
 -- What is being worked on: an entry is held exactly while its id stands in ids. Small and hot: updated in place.
 CREATE TABLE {{claims}} (
@@ -70,7 +71,8 @@ CREATE TABLE {{duties}} (
     worker     text,
     held_until timestamptz
 ) WITH (fillfactor = 50);
-INSERT INTO {{duties}} (name) VALUES ('housekeeping');
+-- Nobody holds 'registration': workers that register lock it, so that they see each other.
+INSERT INTO {{duties}} (name) VALUES ('housekeeping'), ('registration');
 
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
@@ -80,7 +82,7 @@ CREATE TABLE {{lanes}} (
 INSERT INTO {{lanes}} (lane) SELECT generate_series(0, 63);
 
 CREATE TABLE {{parked_keys}} (
-    causality_key text PRIMARY KEY,
+    causality_key text COLLATE "C" PRIMARY KEY,
     lane          smallint    NOT NULL,
     entry_id      bigint      NOT NULL,
     parked_at     timestamptz NOT NULL DEFAULT clock_timestamp(),

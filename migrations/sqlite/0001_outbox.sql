@@ -30,9 +30,10 @@ CREATE TABLE {{entries}} (
     dead_at        text,
     processed_at   text
 );
--- Fresh work is read by the primary key. Retries are few: a partial index. Lanes serve ordered work.
+-- Fresh work is read by the primary key. Retries are few: a partial index. Ordered work is read by lane and key: what
+-- is done, or dead and blocks nothing, has no lane any more.
 CREATE INDEX {{name}}_retry ON {{entries}} (retry_at, id) WHERE retry_at IS NOT NULL AND dead_at IS NULL AND processed_at IS NULL;
-CREATE INDEX {{name}}_lane ON {{entries}} (lane, id) WHERE lane IS NOT NULL;
+CREATE INDEX {{name}}_lane ON {{entries}} (lane, causality_key, id) WHERE lane IS NOT NULL;
 
 -- What is being worked on: an entry is held exactly while its id stands in ids. Small and hot: updated in place.
 CREATE TABLE {{claims}} (
@@ -64,7 +65,8 @@ CREATE TABLE {{duties}} (
     worker     text,
     held_until text
 );
-INSERT INTO {{duties}} (name) VALUES ('housekeeping');
+-- Nobody holds 'registration': workers that register lock it, so that they see each other.
+INSERT INTO {{duties}} (name) VALUES ('housekeeping'), ('registration');
 
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
