@@ -114,10 +114,8 @@ func (p *NonOrdered) settleDoubt(ctx context.Context, tx *sql.Tx) error {
 
 // find locks due entries that nobody holds and that this binary covers.
 func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error) {
-	if p.dialect == "sqlite" { // become the writer before reading
-		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]"); err != nil {
-			return nil, err
-		}
+	if err := p.becomeWriter(ctx, tx); err != nil {
+		return nil, err
 	}
 	if err := p.heed(ctx, tx); err != nil {
 		return nil, err
@@ -128,6 +126,16 @@ func (p *NonOrdered) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, 
 		return p.lanes.find(ctx, tx, n)
 	}
 	return p.findLoose(ctx, tx, n)
+}
+
+// becomeWriter takes SQLite's write lock: a transaction that reads first may
+// find that others have written since.
+func (p *NonOrdered) becomeWriter(ctx context.Context, tx *sql.Tx) error {
+	if p.dialect != "sqlite" {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]")
+	return err
 }
 
 // findLoose finds entries that may run in any order: one suspect, or fresh

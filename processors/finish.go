@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +45,7 @@ type failure struct {
 	Kind         *int64  `json:"kind"` // the new one
 	RetryAt      *string `json:"retry_at"`
 	Dead         bool    `json:"dead"`
+	Parked       bool    `json:"parked"`
 	Failed       bool    `json:"failed"`
 	Attempts     int     `json:"attempts"`
 	ErrorClass   *string `json:"error_class"`
@@ -102,11 +101,22 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	}
 	failpoint.Hit("finish.committed")
 	if released > 0 {
-		p.lowerMark(released)
+		c.reopen(released)
 	}
 	c.rest = rest
 	c.close()
 	return nil
+}
+
+// reopen lets the next scans see what was given back, from id on. What has a
+// key is not found by them if it is ordered.
+func (c *claim) reopen(id int64) {
+	for _, e := range c.entries {
+		if e.ID >= id && (c.processor.lanes == nil || e.CausalityKey == "") {
+			c.processor.lowerMark(e.ID)
+			return
+		}
+	}
 }
 
 // without returns those of ids, which are in order, that are not in gone, which
@@ -140,7 +150,7 @@ func (c *claim) close() {
 }
 
 func (p *NonOrdered) failure(o *reliable.Outcome) failure {
-	f := failure{ID: o.Entry.ID, Dead: o.State == reliable.StateDead, Failed: o.ErrorClass != "", Attempts: o.Attempts}
+	f := failure{ID: o.Entry.ID, Dead: o.State == reliable.StateDead, Parked: o.Parked, Failed: o.ErrorClass != "", Attempts: o.Attempts}
 	if !f.Dead {
 		at := timeText(p.dialect, o.RetryAt)
 		f.RetryAt = &at
@@ -157,111 +167,6 @@ func (p *NonOrdered) failure(o *reliable.Outcome) failure {
 		f.Callbacks = &text
 	}
 	return f
-}
-
-// completion is the statement for what is done.
-func (p *NonOrdered) completion() string {
-	switch p.Completion {
-	case Delete:
-		return p.q.drop
-	case Keep:
-		return p.q.keep
-	default:
-		return p.q.archive
-	}
-}
-
-// writeOne makes a group durable on PostgreSQL: all in one statement, behind
-// the fence. Nothing happens unless the claim's row is still there, and only to
-// ids that still stand in it.
-func (p *NonOrdered) writeOne(ctx context.Context, token int64, done []int64, failures []failure, rest []int64) error {
-	text, args := p.q.finish+p.completion(), []any{token, idList(p.dialect, done), idList(p.dialect, rest)}
-	if len(failures) > 0 {
-		encoded, err := json.Marshal(failures)
-		if err != nil {
-			return err
-		}
-		text, args = p.q.finish+p.q.fail+p.completion(), append(args, string(encoded))
-	}
-	return p.finisher.one(ctx, func(ctx context.Context, conn *sql.Conn) error {
-		var held int
-		if err := conn.QueryRowContext(ctx, text, args...).Scan(&held); err != nil {
-			return err
-		}
-		if held == 0 {
-			return reliable.ErrLeaseLost
-		}
-		return nil
-	})
-}
-
-// writeTx is writeOne where it takes several statements.
-func (p *NonOrdered) writeTx(ctx context.Context, token int64, done []int64, failures []failure, rest []int64) error {
-	return p.finisher.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := p.write(ctx, tx, token, done, failures, rest); err != nil {
-			return err
-		}
-		failpoint.Hit("finish.written")
-		return nil
-	})
-}
-
-func (p *NonOrdered) write(ctx context.Context, tx *sql.Tx, token int64, done []int64, failures []failure, rest []int64) error {
-	held, err := p.lock(ctx, tx, token)
-	if err != nil {
-		return err
-	}
-	failpoint.Hit("finish.fenced")
-	slices.Sort(held)
-	mine := func(id int64) bool { _, ok := slices.BinarySearch(held, id); return ok }
-	done = slices.DeleteFunc(slices.Clone(done), func(id int64) bool { return !mine(id) })
-	failures = slices.DeleteFunc(slices.Clone(failures), func(f failure) bool { return !mine(f.ID) })
-	if len(done) > 0 {
-		ids := idList(p.dialect, done)
-		args := []any{ids}
-		if p.Completion == Archive {
-			args = []any{token, ids}
-		}
-		if _, err := tx.ExecContext(ctx, p.completion(), args...); err != nil {
-			return err
-		}
-		if p.Completion == Archive {
-			if _, err := tx.ExecContext(ctx, p.q.drop, ids); err != nil {
-				return err
-			}
-		}
-	}
-	if len(failures) > 0 {
-		encoded, err := json.Marshal(failures)
-		if err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, p.q.fail, string(encoded)); err != nil {
-			return err
-		}
-		failpoint.Hit("finish.failed")
-	}
-	_, err = tx.ExecContext(ctx, p.q.setClaim, idList(p.dialect, rest), token)
-	return err
-}
-
-// lock locks a claim's row and returns its ids. Without the row, the lease is
-// lost.
-func (p *NonOrdered) lock(ctx context.Context, tx *sql.Tx, token int64) ([]int64, error) {
-	if p.dialect == "sqlite" { // become the writer before reading
-		if _, err := tx.ExecContext(ctx, p.q.deleteClaims, "[]"); err != nil {
-			return nil, err
-		}
-	}
-	var text string
-	err := tx.QueryRowContext(ctx, p.q.lockClaim, token).Scan(&text)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, reliable.ErrLeaseLost
-	}
-	if err != nil {
-		return nil, err
-	}
-	return parseIDs(text)
 }
 
 // Release implements [Claim].
@@ -282,7 +187,7 @@ func (c *claim) Release(ctx context.Context) error {
 		return err
 	}
 	failpoint.Hit("release.committed")
-	p.lowerMark(c.rest[0])
+	c.reopen(c.rest[0])
 	c.rest = nil
 	p.mu.Lock()
 	defer p.mu.Unlock()

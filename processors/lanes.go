@@ -3,6 +3,7 @@ package processors
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -47,9 +48,9 @@ func newLanes(p *OrderedByCausalityKey, site Site) (*lanes, error) {
 }
 
 // leave gives back the locks. The lanes' rows need nothing: their owner is gone.
-func (l *lanes) leave() {
+func (l *lanes) leave(ctx context.Context) {
 	if l.locks != nil {
-		l.locks.close()
+		l.locks.close(ctx)
 	}
 }
 
@@ -60,7 +61,7 @@ func (l *lanes) rebalance(ctx context.Context) error {
 		l.as, l.owned, l.leaving, l.lookAt = id, nil, nil, time.Time{}
 		l.ring = ring{}
 		if l.locks != nil {
-			l.locks.releaseAll()
+			l.locks.releaseAll(ctx)
 		}
 	}
 	if time.Now().Before(l.lookAt) || l.base.expired() {
@@ -78,8 +79,8 @@ func (l *lanes) rebalance(ctx context.Context) error {
 	if len(take)+len(give) > 0 {
 		took, err := l.move(ctx, take, give)
 		if l.locks != nil { // also if it is not known whether they are this worker's: it asks again
-			l.locks.release(without(take, took))
-			l.locks.release(give)
+			l.locks.release(ctx, without(take, took))
+			l.locks.release(ctx, give)
 		}
 		if err != nil {
 			return err
@@ -152,6 +153,9 @@ func (l *lanes) busy() map[int]bool {
 func (l *lanes) view(ctx context.Context) (view LaneView, err error) {
 	err = l.base.claimer.inTx(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		view = LaneView{}
+		if err := l.base.becomeWriter(ctx, tx); err != nil {
+			return err
+		}
 		if err := tx.QueryRowContext(ctx, l.q.workers, orderedName).Scan(&view.Workers); err != nil {
 			return err
 		}
@@ -212,14 +216,12 @@ func (l *lanes) move(ctx context.Context, take, give []int) (took []int, err err
 // hold locks the worker's own row: until the transaction ends nobody takes it
 // for dead, and nobody takes its lanes. Without the row the lease is lost.
 func (l *lanes) hold(ctx context.Context, tx *sql.Tx) error {
-	if l.base.dialect == "sqlite" { // become the writer before reading
-		if _, err := tx.ExecContext(ctx, l.base.q.deleteClaims, "[]"); err != nil {
-			return err
-		}
+	if err := l.base.becomeWriter(ctx, tx); err != nil {
+		return err
 	}
 	var n int
 	err := tx.QueryRowContext(ctx, l.q.hold, l.as).Scan(&n)
-	if err == sql.ErrNoRows { //nolint:errorlint // Row returns it as it is
+	if errors.Is(err, sql.ErrNoRows) {
 		l.base.lose()
 		return fmt.Errorf("row %q of %s is gone: %w", l.as, l.site.Plugin.Tables().Workers(), reliable.ErrLeaseLost)
 	}

@@ -93,7 +93,7 @@ type selection struct {
 	suspects []candidate // the first one that is the head of its key
 	orphans  []*reliable.OutboxEntry
 	moves    []move // of cursors, when all is settled
-	read_    int    // lanes whose rows were looked at
+	looked   int    // lanes whose rows were looked at
 	full     int    // of them, those that had any
 }
 
@@ -139,7 +139,7 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 			return nil
 		}
 		rows = rows[end:]
-		s.read_ = i + 1
+		s.looked = i + 1
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func (s *selection) chain(rows []laneRow) {
 	for i, r := range rows {
 		e := r.entry
 		switch {
-		case r.dead, !r.due, s.left[e.Kind], len(s.found) >= s.most:
+		case r.dead, !r.due, s.left[e.Kind], i == mostOfKey, len(s.found) >= s.most:
 			return
 		case !registry.Covers(e):
 			s.orphans = append(s.orphans, e)
@@ -232,7 +232,7 @@ func (s *selection) settle(ctx context.Context, tx *sql.Tx) {
 	for _, m := range s.moves {
 		s.ring.passed(m.lane, m.last, m.ended, m.idle)
 	}
-	s.ring.turn(s.read_)
+	s.ring.turn(s.looked)
 	s.ring.filled = s.full
 	for _, e := range s.orphans {
 		s.base.orphan(ctx, tx, e)

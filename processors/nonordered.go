@@ -169,7 +169,7 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 		mistakes = append(mistakes, fmt.Errorf("processors: the pool has at most %d connections: the worker takes %d for itself%s: SetMaxOpenConns(%d) or more",
 			most, OwnSessions, hint, least))
 	}
-	p.q = newQueries(p.dialect, site.Plugin.Tables())
+	p.q = newQueries(p.dialect, site.Plugin.Tables(), p.lanes != nil)
 	p.tx = newTxQueries(p.dialect, site.Plugin.Tables(), p.Completion)
 	p.claims, p.orphans = make(map[int64]*claim), make(map[int64]*reliable.OutboxEntry)
 	p.settled, p.patience = make(chan struct{}, 1), cmp.Or(p.patience, defaultPatience)

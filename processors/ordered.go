@@ -56,6 +56,8 @@ type OrderedByCausalityKey struct {
 	base NonOrdered
 }
 
+var _ KeyOrdered = (*OrderedByCausalityKey)(nil)
+
 // WithoutLocker says what a worker does while its Locker can't be reached.
 type WithoutLocker string
 
@@ -82,7 +84,7 @@ func (p *OrderedByCausalityKey) Run(ctx context.Context, site Site, ready func()
 		return err
 	}
 	b.lanes = lanes
-	defer lanes.leave()
+	defer lanes.leave(ctx)
 	return b.Run(ctx, site, ready)
 }
 
@@ -107,8 +109,8 @@ func (p *OrderedByCausalityKey) Claim(ctx context.Context, n int) (Claim, error)
 // mistakes reports the settings that make no sense.
 func (p *OrderedByCausalityKey) mistakes() error {
 	var mistakes []error
-	if policy := p.KeyPolicy(); !policy.Valid() {
-		mistakes = append(mistakes, fmt.Errorf("processors: Policy is %q: want park, block or skip", policy))
+	if err := p.Policy.Validate(); err != nil {
+		mistakes = append(mistakes, fmt.Errorf("processors: Policy: %w", err))
 	}
 	if w := p.WithoutLocker; w != "" && w != Wait && w != UseDatabase {
 		mistakes = append(mistakes, fmt.Errorf("processors: WithoutLocker is %q: want wait or database", w))

@@ -45,6 +45,7 @@ func openTables(t *testing.T, url testdb.DB, tables reliable.Tables) *outbox {
 	t.Helper()
 	r := new(reliable.Registry)
 	reliable.AfterCreateCommit(r, "nothing", func(context.Context, reliable.Change[order]) error { return nil })
+	r.Handle("known", "work", reliable.RecordProcessorFunc(func(context.Context, *reliable.OutboxEntry) error { return nil }))
 	o := &outbox{DB: url.Open(t)}
 	if err := errors.Join(o.Use(reliable.New(reliable.Config{Registry: r, Tables: tables})), migrations.Up(t.Context(), o.DB)); err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func heard[E reliable.Event](o *outbox) (found []E) {
 }
 
 // run lets a processor run until stop is called.
-func (o *outbox) run(t *testing.T, name string, p *processors.NonOrdered) (stop func()) {
+func (o *outbox) run(t *testing.T, name string, p processors.EntriesProcessor) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)

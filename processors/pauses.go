@@ -42,6 +42,9 @@ func (p *NonOrdered) weigh() {
 	if p.restraint.Begin() {
 		p.lowerMark(1)
 		p.restraint.restTo = time.Time{}
+		if p.lanes != nil {
+			p.lanes.ring.forget()
+		}
 	}
 }
 

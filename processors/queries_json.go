@@ -102,10 +102,10 @@ func jsonQueries() queries {
 		acquit: `UPDATE {entries} SET updated_at = {now}, error_message = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE error_message END,
 			dead_at = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE dead_at END,
 			error_class = CASE WHEN error_class = 'crash' AND crashes <= ? THEN NULL ELSE error_class END, crashes = crashes - 1 WHERE id = ? AND crashes > 0`,
-		died:      `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
-		unlane:    `UPDATE {entries} SET lane = NULL WHERE id = ? AND dead_at IS NOT NULL`,
+		died:   `SELECT {columns} FROM {entries} WHERE id = ? AND dead_at IS NOT NULL`,
+		unlane: `UPDATE {entries} SET lane = NULL WHERE id = ? AND dead_at IS NOT NULL`,
 		park: `REPLACE INTO {parked} (causality_key, lane, entry_id, reason)
-			SELECT causality_key, lane, id, coalesce(error_class, '') FROM {entries} WHERE id IN {list} AND dead_at IS NOT NULL AND lane IS NOT NULL`,
+			SELECT causality_key, lane, id, coalesce(error_class, '') FROM {entries} WHERE id = ? AND dead_at IS NOT NULL AND lane IS NOT NULL`,
 		unpark:    `DELETE FROM {parked} WHERE entry_id = ?`,
 		countKind: `SELECT count(*) FROM (SELECT kind FROM {entries} ORDER BY id LIMIT 100000) AS oldest WHERE kind = ?`,
 		pauses:    `SELECT context, resource_class, event_name, callback, reason, paused_at FROM {pauses}`,

@@ -3,6 +3,7 @@ package processors
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -19,10 +20,10 @@ type laneQueries struct {
 	free      string // those of them that nobody has who lives
 	take      string
 	give      string
-	entries   string // PostgreSQL: the next entries of lanes, from cursors on
-	held      string // elsewhere: the ids of all claims
-	full      string // elsewhere: those of some lanes that have entries
-	lane      string // elsewhere: the next entries of one lane
+	entries   string // the next entries of lanes, from cursors on; not on MariaDB
+	held      string // MariaDB: the ids of all claims
+	full      string // MariaDB: those of some lanes that have entries
+	lane      string // MariaDB: the next entries of one lane
 }
 
 // laneColumns is what a read of lanes finds beside entryColumns.
@@ -41,7 +42,7 @@ func newLaneQueries(dialect string, t reliable.Tables) laneQueries {
 		give:      `UPDATE {lanes} SET owner = NULL, token = token + 1 WHERE owner = ? AND lane IN {list}`,
 		held:      `SELECT ids FROM {claims}`,
 		full:      `SELECT l.lane FROM {lanes} l WHERE l.lane IN {list} AND EXISTS (SELECT 1 FROM {entries} e WHERE e.lane = l.lane)`,
-		lane:      `SELECT {columns}, ` + laneColumns + ` FROM {entries} e{index} WHERE e.lane = ? AND e.causality_key > ? ORDER BY e.causality_key, e.id LIMIT ?`,
+		lane:      `SELECT {columns}, ` + laneColumns + ` FROM {entries} e FORCE INDEX (` + t.Prefix + `outbox_lane) WHERE e.lane = ? AND e.causality_key > ? ORDER BY e.causality_key, e.id LIMIT ?`,
 	}
 	expand := []string{
 		"{entries}", t.Entries(), "{claims}", t.Claims(), "{workers}", t.Workers(), "{lanes}", t.Lanes(),
@@ -55,11 +56,15 @@ func newLaneQueries(dialect string, t reliable.Tables) laneQueries {
 		expand = append(expand, "{share}", " FOR KEY SHARE", "{lock}", " FOR UPDATE SKIP LOCKED", "{now}", "now()", "{columns}", aliased(entryColumns))
 	case "mysql":
 		expand = append(expand, "{share}", " LOCK IN SHARE MODE", "{lock}", " FOR UPDATE SKIP LOCKED", "{now}", "utc_timestamp(6)",
-			"{list}", "(SELECT j.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j)", "{index}", " FORCE INDEX ("+t.Prefix+"outbox_lane)",
+			"{list}", "(SELECT j.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j)",
 			"{columns}", strings.Replace(aliased(entryColumns), "e.created_at", "CAST(e.created_at AS char)", 1))
 	default:
+		q.entries = `SELECT {columns}, ` + laneColumns + `, e.id IN (SELECT j.value FROM {claims} c, json_each(c.ids) j)
+			FROM json_each(?) at CROSS JOIN {entries} e WHERE e.id IN (SELECT n.id FROM {entries} n
+				WHERE n.lane = at.value ->> 0 AND n.causality_key > at.value ->> 1 ORDER BY n.causality_key, n.id LIMIT ?)
+			ORDER BY at.key, e.causality_key, e.id`
 		expand = append(expand, "{share}", "", "{lock}", "", "{now}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-			"{list}", "(SELECT value FROM json_each(?))", "{index}", " INDEXED BY "+t.Prefix+"outbox_lane", "{columns}", aliased(entryColumns))
+			"{list}", "(SELECT value FROM json_each(?))", "{columns}", aliased(entryColumns))
 	}
 	replace := strings.NewReplacer(expand...)
 	for _, text := range q.all() {
@@ -92,18 +97,30 @@ func aliased(columns string) string {
 // the order of lanes, by key, by id. It stops where p has no room for more.
 func (q *laneQueries) read(ctx context.Context, tx *sql.Tx, lanes []int, after []string, each int, p *payload) ([]laneRow, error) {
 	ids := laneIDs(lanes)
-	if q.dialect == "postgres" {
-		rows, err := tx.QueryContext(ctx, q.entries, idList(q.dialect, ids), textList(after), each)
-		if err != nil {
-			return nil, err
-		}
-		return readLaneRows(rows, len(lanes)*each, nil, p)
+	var rows *sql.Rows
+	var err error
+	switch q.dialect {
+	case "postgres":
+		rows, err = tx.QueryContext(ctx, q.entries, idList(q.dialect, ids), textList(after), each)
+	case "sqlite":
+		rows, err = tx.QueryContext(ctx, q.entries, cursorList(lanes, after), each)
+	default:
+		return q.readEach(ctx, tx, lanes, after, each, p)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return readLaneRows(rows, len(lanes)*each, nil, p)
+}
+
+// readEach is read where a subquery can't have both a LIMIT and a reference to
+// what is outside of it.
+func (q *laneQueries) readEach(ctx context.Context, tx *sql.Tx, lanes []int, after []string, each int, p *payload) ([]laneRow, error) {
 	held, err := q.taken(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
-	full, err := readLanes(tx.QueryContext(ctx, q.full, idList(q.dialect, ids)))
+	full, err := readLanes(tx.QueryContext(ctx, q.full, idList(q.dialect, laneIDs(lanes))))
 	if err != nil || len(full) == 0 {
 		return nil, err
 	}
@@ -111,11 +128,7 @@ func (q *laneQueries) read(ctx context.Context, tx *sql.Tx, lanes []int, after [
 	var args []any
 	for i, lane := range lanes {
 		if slices.Contains(full, lane) {
-			part := "(" + q.lane + ")"
-			if q.dialect == "sqlite" {
-				part = "SELECT * FROM " + part
-			}
-			parts, args = append(parts, part), append(args, lane, after[i], each)
+			parts, args = append(parts, "("+q.lane+")"), append(args, lane, after[i], each)
 		}
 	}
 	rows, err := tx.QueryContext(ctx, strings.Join(parts, " UNION ALL "), args...)
@@ -160,6 +173,16 @@ func textList(texts []string) string {
 		quoted[i] = `"` + quote.Replace(text) + `"`
 	}
 	return "{" + strings.Join(quoted, ",") + "}"
+}
+
+// cursorList returns lanes and how far they are read as a JSON array.
+func cursorList(lanes []int, after []string) string {
+	pairs := make([][2]any, len(lanes))
+	for i, lane := range lanes {
+		pairs[i] = [2]any{lane, after[i]}
+	}
+	text, _ := json.Marshal(pairs) // numbers and texts
+	return string(text)
 }
 
 func laneIDs(lanes []int) []int64 {

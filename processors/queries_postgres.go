@@ -47,12 +47,12 @@ func postgresQueries() queries {
 		registration: `SELECT name FROM {duties} WHERE name = 'registration' FOR UPDATE`,
 		others: `SELECT id, processor, hostname, pid, lease_ms FROM {workers}
 			WHERE processor <> $1 AND beat_at >= clock_timestamp() - lease_ms * interval '1 millisecond' LIMIT 1`,
-		countLanes:   `SELECT count(*), min(lane), max(lane) FROM {lanes}`,
-		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES ($1, $2, $3, $4, $5, $6)`,
-		beat:         `UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1`,
-		deregister:   `DELETE FROM {workers} WHERE id = $1`,
-		deadWorkers:  `DELETE FROM {workers} WHERE beat_at < clock_timestamp() - lease_ms * interval '1 millisecond' AND id <> $1`,
-		strayClaims:  `SELECT token, worker, ids::text, alone FROM {claims} c WHERE NOT EXISTS (SELECT FROM {workers} w WHERE w.id = c.worker) AND worker <> $1 FOR UPDATE SKIP LOCKED`,
+		countLanes:  `SELECT count(*), min(lane), max(lane) FROM {lanes}`,
+		register:    `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES ($1, $2, $3, $4, $5, $6)`,
+		beat:        `UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1`,
+		deregister:  `DELETE FROM {workers} WHERE id = $1`,
+		deadWorkers: `DELETE FROM {workers} WHERE beat_at < clock_timestamp() - lease_ms * interval '1 millisecond' AND id <> $1`,
+		strayClaims: `SELECT token, worker, ids::text, alone FROM {claims} c WHERE NOT EXISTS (SELECT FROM {workers} w WHERE w.id = c.worker) AND worker <> $1 FOR UPDATE SKIP LOCKED`,
 		suspect: `UPDATE {entries} SET suspect = true, retry_at = clock_timestamp(), crashes = crashes + $2, updated_at = clock_timestamp(),
 			dead_at = CASE WHEN crashes + $2 >= $3 THEN clock_timestamp() END,
 			error_class = CASE WHEN crashes + $2 >= $3 THEN 'crash' ELSE error_class END,
@@ -63,8 +63,8 @@ func postgresQueries() queries {
 			error_class = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE error_class END,
 			error_message = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE error_message END
 			WHERE id = $1 AND crashes > 0`,
-		died:      `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
-		unlane:    `UPDATE {entries} SET lane = NULL WHERE id = $1 AND dead_at IS NOT NULL`,
+		died:   `SELECT {columns} FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL`,
+		unlane: `UPDATE {entries} SET lane = NULL WHERE id = $1 AND dead_at IS NOT NULL`,
 		park: `INSERT INTO {parked} (causality_key, lane, entry_id, reason)
 			SELECT causality_key, lane, id, coalesce(error_class, '') FROM {entries} WHERE id = $1 AND dead_at IS NOT NULL AND lane IS NOT NULL
 			ON CONFLICT (causality_key) DO UPDATE SET lane = excluded.lane, entry_id = excluded.entry_id, reason = excluded.reason, parked_at = clock_timestamp()`,

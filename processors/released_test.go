@@ -46,7 +46,8 @@ func TestFinishReleases(t *testing.T) {
 		entries := first.Entries()
 		outcomes := []reliable.Outcome{
 			{Entry: entries[0], State: reliable.StateRetry, RetryAt: first.At().Add(time.Hour), Attempts: 1, ErrorClass: "class", ErrorMessage: "message"},
-			{Entry: entries[2], State: reliable.StateReleased}, {Entry: entries[1], State: reliable.StateReleased},
+			{Entry: entries[2], State: reliable.StateReleased},
+			{Entry: entries[1], State: reliable.StateReleased},
 		}
 		for range 2 { // a repetition changes nothing
 			if err := first.Finish(t.Context(), outcomes); err != nil {

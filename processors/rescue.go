@@ -63,7 +63,13 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 			monitor.Publish(&reliable.EntriesRescued{Worker: c.worker, Entries: len(c.ids), Died: len(c.died)})
 		}
 		for _, e := range c.died {
-			monitor.Publish(&reliable.EntryDied{Entry: e, ErrorClass: "crash", ErrorMessage: fmt.Sprintf("the worker died each of the %d times that this entry ran alone", e.Crashes)})
+			o := reliable.Outcome{
+				Entry: e, State: reliable.StateDead, Parked: p.lanes != nil && e.CausalityKey != "",
+				ErrorClass: "crash", ErrorMessage: fmt.Sprintf("the worker died each of the %d times that this entry ran alone", e.Crashes),
+			}
+			for _, event := range o.Events() {
+				monitor.Publish(event)
+			}
 		}
 	}
 	return nil
@@ -116,7 +122,14 @@ func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c *stray) error
 	if err != nil {
 		return err
 	}
-	c.died, err = readEntries(rows, 1, new(payload))
+	if c.died, err = readEntries(rows, 1, new(payload)); err != nil || len(c.died) == 0 {
+		return err
+	}
+	after := p.q.unlane
+	if p.lanes != nil {
+		after = p.q.park
+	}
+	_, err = tx.ExecContext(ctx, after, c.ids[0])
 	return err
 }
 

@@ -6,11 +6,12 @@ import (
 )
 
 const (
-	mostOfKey = 100             // entries of a key, at most, in one claim
-	lanesRead = 16              // at least, if the worker has so many, so that a small claim has several keys
-	gapTime   = time.Second     // that a stretch of a lane is passed over in which nothing could run, at least
-	gapShare  = 5 * time.Millisecond // more, for each such stretch
-	mostGaps  = 10_000          // that are remembered
+	mostOfKey = 100                    // entries of a key, at most, in one claim
+	lanesRead = 16                     // at least, if the worker has so many, so that a small claim has several keys
+	gapTime   = time.Second            // that a stretch of a lane is passed over in which nothing could run, at least
+	gapShare  = 5 * time.Millisecond   // more, for each such stretch
+	mostGaps  = 10_000                 // that are remembered
+	widest    = 16                     // how many times more of a lane a read may have
 	lookTime  = 100 * time.Millisecond // that one Claim may look, in several transactions
 )
 
@@ -24,6 +25,7 @@ type ring struct {
 	gaps   map[place]gap
 	filled int       // lanes that had something at the last read; 0 is not known
 	endBy  time.Time // when this Claim has looked for long enough
+	wider  int       // how many times as much of each lane is read: twice as much after each read of no use
 }
 
 // spot is how far a lane is read.
@@ -61,7 +63,7 @@ func (r *ring) turnTo(lanes []int) {
 
 // begin is called before the reads of a Claim.
 func (r *ring) begin() {
-	r.endBy = time.Now().Add(lookTime)
+	r.endBy, r.wider = time.Now().Add(lookTime), 1
 	for _, s := range r.spots {
 		if s.ends = 1; s.after != "" {
 			s.ends = 2
@@ -72,6 +74,7 @@ func (r *ring) begin() {
 // more reports whether a Claim that found nothing should look on: it has not
 // seen all, and there is time.
 func (r *ring) more() bool {
+	r.wider = min(2*r.wider, widest)
 	return time.Now().Before(r.endBy) && slices.ContainsFunc(r.lanes, func(lane int) bool { return r.spots[lane].ends > 0 })
 }
 
@@ -83,7 +86,7 @@ func (r *ring) size(n int) (lanes, each int) {
 	if r.filled > 0 {
 		full = min(lanes, r.filled)
 	}
-	return lanes, min(max((n+max(full, 1)-1)/max(full, 1), 2), mostOfKey)
+	return lanes, min(max((n+max(full, 1)-1)/max(full, 1), 2), mostOfKey) * max(r.wider, 1)
 }
 
 // after returns the cursor of a lane, beyond what is known to be of no use now.

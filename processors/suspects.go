@@ -99,6 +99,11 @@ func (p *NonOrdered) acquit(ctx context.Context, tx *sql.Tx) (n int, err error) 
 		if _, err := tx.ExecContext(ctx, p.q.acquit, args...); err != nil {
 			return 0, err
 		}
+		if p.lanes != nil {
+			if _, err := tx.ExecContext(ctx, p.q.unpark, s.entry); err != nil {
+				return 0, err
+			}
+		}
 	}
 	return len(suspicions), nil
 }

@@ -5,7 +5,6 @@ import "log/slog"
 // KeyParked says that a causality key stands still: its head is dead, and what
 // is behind it waits until an operator releases the key (package outbox).
 type KeyParked struct {
-	Worker       string
 	Key          string       // may be made of personal data: [Monitor.LogTo] leaves it out
 	Entry        *OutboxEntry // the head
 	ErrorClass   string
@@ -31,8 +30,7 @@ func (*KeyReleased) event() {}
 func describeKeys(e Event) (slog.Level, []slog.Attr) {
 	switch e := e.(type) {
 	case *KeyParked:
-		return slog.LevelError, append([]slog.Attr{slog.String(LogKeyWorker, e.Worker)}, append(entryAttrs(e.Entry),
-			slog.String("error_class", e.ErrorClass), slog.String(LogKeyError, e.ErrorMessage))...)
+		return slog.LevelError, append(entryAttrs(e.Entry), slog.String("error_class", e.ErrorClass), slog.String(LogKeyError, e.ErrorMessage))
 	case *KeyReleased:
 		return slog.LevelInfo, []slog.Attr{slog.Int64(LogKeyEntry, e.Entry), slog.String("how", e.How)}
 	default:

@@ -23,7 +23,7 @@ func TestKeyEvents(t *testing.T) {
 		defer cancel()
 	}
 	head := &reliable.OutboxEntry{ID: 7, EventName: "order_created", ResourceClass: "Order", ResourceID: "3", CausalityKey: "ann@example.com"}
-	m.Publish(&reliable.KeyParked{Worker: "w1", Key: head.CausalityKey, Entry: head, ErrorClass: "timeout", ErrorMessage: "took 1m"})
+	m.Publish(&reliable.KeyParked{Key: head.CausalityKey, Entry: head, ErrorClass: "timeout", ErrorMessage: "took 1m"})
 	flush(t, &m)
 	m.Publish(&reliable.KeyReleased{Key: head.CausalityKey, Entry: 7, How: "retry"})
 	flush(t, &m)
@@ -31,7 +31,7 @@ func TestKeyEvents(t *testing.T) {
 		t.Errorf("names = %q, want key_parked key_released", got)
 	}
 	for _, want := range []string{
-		"level=ERROR msg=key_parked worker=w1 entry_id=7 event_name=order_created resource_class=Order resource_id=3 error_class=timeout error=\"took 1m\"\n",
+		"level=ERROR msg=key_parked entry_id=7 event_name=order_created resource_class=Order resource_id=3 error_class=timeout error=\"took 1m\"\n",
 		"level=INFO msg=key_released entry_id=7 how=retry\n",
 	} {
 		if !strings.Contains(log.String(), want) {

@@ -47,6 +47,13 @@ func (r *run) keyPolicy() KeyPolicy {
 	return r.batch.KeyPolicy
 }
 
+// die ends the entry, and its key with it unless that goes on.
+func (r *run) die() {
+	r.out.State = StateDead
+	policy := r.keyPolicy()
+	r.out.Parked = policy == KeyPark || policy == KeyBlock
+}
+
 // exhausted reports whether something that failed so often does not run again.
 // own is its MaxAttempts, 0 for the usual.
 func (r *run) exhausted(attempts, own int, permanent bool) bool {

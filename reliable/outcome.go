@@ -38,6 +38,7 @@ type Outcome struct {
 	State        State
 	RetryAt      time.Time       // StateRetry: when the earliest pending callback is due, by the database's clock
 	Attempts     int             // the entry's new count of failed attempts
+	Parked       bool            // StateDead: the entry's causality key stops at it
 	Interrupted  bool            // a shutdown or a lost lease cut the run short; no attempt is burnt
 	ErrorClass   string          // of the last failure; empty without one
 	ErrorMessage string          // of the last failure: valid UTF-8, no NUL, at most 8 KiB
@@ -76,6 +77,9 @@ func (o *Outcome) Events() []Event {
 		events = append(events, &EntryProcessed{Entry: o.Entry, Results: o.Results})
 	case StateDead:
 		events = append(events, &EntryDied{Entry: o.Entry, ErrorClass: o.ErrorClass, ErrorMessage: o.ErrorMessage})
+		if o.Parked {
+			events = append(events, &KeyParked{Key: o.Entry.CausalityKey, Entry: o.Entry, ErrorClass: o.ErrorClass, ErrorMessage: o.ErrorMessage})
+		}
 	case StateRetry, StateReleased:
 	}
 	return events

@@ -269,7 +269,7 @@ func (r *run) conclude() {
 	case pending:
 		r.out.State = StateRetry
 	case dead:
-		r.out.State = StateDead
+		r.die()
 	default:
 		r.out.State = StateDone
 	}
@@ -286,7 +286,8 @@ func (r *run) undecodable(err error) {
 	r.out.Callbacks = r.entry.Callbacks
 	result := Result{Attempt: r.out.Attempts, Err: fmt.Errorf("entry %d: %w", r.entry.ID, err)}
 	if r.out.State = StateRetry; r.exhausted(r.out.Attempts, 0, false) {
-		r.out.State, result.Dead = StateDead, true
+		result.Dead = true
+		r.die()
 	} else {
 		result.RetryAt = r.batch.now().Add(Exponential(DefaultBackoffBase, DefaultBackoffCap)(r.out.Attempts))
 		r.out.RetryAt = result.RetryAt

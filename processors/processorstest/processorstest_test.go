@@ -28,6 +28,17 @@ func TestNonOrdered(t *testing.T) {
 	})
 }
 
+func TestOrderedByCausalityKey(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		processorstest.Run(t, processorstest.Harness{
+			Database: database(d),
+			New: func(lease time.Duration) processors.EntriesProcessor {
+				return &processors.OrderedByCausalityKey{LeaseTTL: lease}
+			},
+		})
+	})
+}
+
 // The other ways to complete an entry are other statements.
 func TestCompletions(t *testing.T) {
 	for d, completion := range map[testdb.Dialect]processors.Completion{testdb.Postgres: processors.Keep, testdb.SQLite: processors.Delete} {
