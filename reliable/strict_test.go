@@ -69,15 +69,33 @@ func TestStrictOrder(t *testing.T) {
 	})
 }
 
+// keyWaits counts who waits for a causality key.
+var keyWaits = map[testdb.Dialect]string{
+	testdb.Postgres: "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1633907567 AND NOT granted",
+	// Not innodb_trx: it shows what was a while ago for as long as somebody looks again and again.
+	testdb.MySQL: "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id() AND time_ms > 200 AND info LIKE '%key_locks%'",
+}
+
+// waitFor waits until somebody waits for a causality key; done, which says that
+// they did not, is a failure.
+func waitFor(t *testing.T, db *gorm.DB, waiting string, done <-chan error) {
+	t.Helper()
+	for waiter := 0; waiter == 0; {
+		select {
+		case err := <-done:
+			t.Fatalf("it did not wait: %v", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+		if err := db.Raw(waiting).Scan(&waiter).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A Transaction waits for one that holds its key, and draws its ids after it;
 // other keys don't wait.
 func TestStrictOrderWaits(t *testing.T) {
-	waits := map[testdb.Dialect]string{
-		testdb.Postgres: "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1633907567 AND NOT granted",
-		// Not innodb_trx: it shows what was a while ago for as long as somebody looks again and again.
-		testdb.MySQL: "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id() AND time_ms > 200 AND info LIKE '%key_locks%'",
-	}
-	for d, waiting := range waits {
+	for d, waiting := range keyWaits {
 		t.Run(d.String(), func(t *testing.T) {
 			db := deeds(t, d)
 			early := db.Begin()
@@ -100,16 +118,7 @@ func TestStrictOrderWaits(t *testing.T) {
 			}
 			late := make(chan error, 1)
 			go func() { late <- write("cid", "ann") }()
-			for waiter := 0; waiter == 0; {
-				select {
-				case err := <-late:
-					t.Fatalf("it did not wait: %v", err)
-				case <-time.After(5 * time.Millisecond):
-				}
-				if err := db.Raw(waiting).Scan(&waiter).Error; err != nil {
-					t.Fatal(err)
-				}
-			}
+			waitFor(t, db, waiting, late)
 			if err := errors.Join(early.Commit().Error, <-late); err != nil {
 				t.Fatal(err)
 			}
