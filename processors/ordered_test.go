@@ -17,13 +17,13 @@ import (
 // keyed records an entry for each of the keys, in order; their ids go up.
 func (o *outbox) keyed(t *testing.T, keys ...string) {
 	t.Helper()
+	entries := make([]reliable.Entry, len(keys))
+	for i, key := range keys {
+		entries[i] = reliable.Entry{Context: "known", EventName: "x", CausalityKey: key}
+	}
 	err := o.Transaction(func(tx *gorm.DB) error {
-		for _, key := range keys {
-			if _, err := reliable.Record(t.Context(), tx, reliable.Entry{Context: "known", EventName: "x", CausalityKey: key}); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := reliable.RecordAll(t.Context(), tx, entries)
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)

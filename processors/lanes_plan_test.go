@@ -1,0 +1,87 @@
+package processors_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// keyedPlans is a table of entries of few hot keys and many others, and the
+// statements that an ordered processor sent to it in its last claim.
+func keyedPlans(t *testing.T, d testdb.Dialect) *plans {
+	t.Helper()
+	const hot, cold = 8_000, 12_000
+	url := testdb.New(t, d)
+	o := open(t, url)
+	keys := make([]string, 0, hot+cold)
+	for i := range hot {
+		keys = append(keys, fmt.Sprint("hot ", i%2))
+	}
+	for i := range cold {
+		keys = append(keys, fmt.Sprint("cold ", i))
+	}
+	o.keyed(t, keys...)
+	p := &plans{d: d, db: o.DB, heard: make(map[string][]any)}
+	var err error
+	if p.sql, err = o.DB.DB(); err != nil {
+		t.Fatal(err)
+	}
+	db := url.Tap(t, p.hear)
+	r := new(reliable.Registry)
+	r.Handle("known", "work", reliable.RecordProcessorFunc(func(context.Context, *reliable.OutboxEntry) error { return nil }))
+	plugin := reliable.New(reliable.Config{Registry: r})
+	if err := db.Use(plugin); err != nil {
+		t.Fatal(err)
+	}
+	tapped := &outbox{DB: db, plugin: plugin}
+	n := &processors.OrderedByCausalityKey{LeaseTTL: time.Minute}
+	tapped.run(t, "planner", n)
+	for range 3 { // the last reads from where the others ended, past what they hold
+		p.mu.Lock()
+		p.last = nil
+		p.mu.Unlock()
+		c, err := n.Claim(t.Context(), step)
+		if err != nil || c == nil || len(c.Entries()) < step/2 {
+			t.Fatalf("Claim() = %v, %v, want %d entries or about so many", c, err, step)
+		}
+	}
+	return p
+}
+
+// A claim of keys looks at the entries that it may take and at no more: neither
+// at the rest of a hot key, nor at what other claims hold.
+func TestLanesAreReadByIndex(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		p := keyedPlans(t, d)
+		found := false
+		for _, c := range p.last {
+			if !strings.Contains(c.query, "causality_key > ") {
+				continue
+			}
+			found = true
+			plan, mistakes := p.explain(t, c.query, c.args)
+			for _, mistake := range mistakes {
+				if d == testdb.SQLite && mistake == "it sorts" {
+					continue // what it takes, not what there is
+				}
+				t.Errorf("%s:\n%s\n%s", mistake, c.query, plan)
+			}
+			if d == testdb.SQLite {
+				continue // it counts nothing
+			}
+			rows, _ := p.measure(t, c)
+			if most := 4.0 * reliable.Lanes; rows > most {
+				t.Errorf("a claim of %d looks at %.0f entries, want at most %.0f:\n%s", step, rows, most, plan)
+			}
+		}
+		if !found {
+			t.Fatalf("no read of the lanes was heard: %v", p.last)
+		}
+	})
+}
