@@ -129,17 +129,15 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 		for end < len(rows) && rows[end].lane == lane {
 			end++
 		}
-		if len(rows) == end && !whole { // what else there is of this lane, and of the next ones, was not read
-			if end > 0 {
-				s.choose(lane, rows, true)
-			}
+		cut := len(rows) == end && !whole // what else there is of this lane, and of the next ones, was not read
+		if cut && end == 0 {
 			return nil
 		}
-		if !s.choose(lane, rows[:end], end == each) {
+		s.looked = i + 1
+		if !s.choose(lane, rows[:end], cut || end == each) || cut {
 			return nil
 		}
 		rows = rows[end:]
-		s.looked = i + 1
 	}
 	return nil
 }
