@@ -104,11 +104,18 @@ func TestLateAnswers(t *testing.T) {
 // seat runs a processor without a worker: claims are made by hand.
 func (s *scene) seat(t *testing.T, name string, lease time.Duration) *processors.NonOrdered {
 	t.Helper()
+	p := &processors.NonOrdered{LeaseTTL: lease}
+	s.run(t, name, p)
+	return p
+}
+
+// run runs a processor until the test ends.
+func (s *scene) run(t *testing.T, name string, p processors.EntriesProcessor) {
+	t.Helper()
 	plugin, err := reliable.From(s.db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &processors.NonOrdered{LeaseTTL: lease}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() {
@@ -125,11 +132,10 @@ func (s *scene) seat(t *testing.T, name string, lease time.Duration) *processors
 	case err := <-ended:
 		t.Fatal(err)
 	}
-	return p
 }
 
 // claim claims entries, waiting until there are some.
-func (s *scene) claim(t *testing.T, p *processors.NonOrdered, n int) (found processors.Claim) {
+func (s *scene) claim(t *testing.T, p processors.EntriesProcessor, n int) (found processors.Claim) {
 	t.Helper()
 	s.until(t, func() bool {
 		claim, err := p.Claim(t.Context(), n)

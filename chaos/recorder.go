@@ -8,17 +8,29 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// Recorder is a processor that writes its claims, and what becomes of them, to
-// a ledger.
-type Recorder struct {
+// Record returns a processor that writes the claims of another one, and what
+// becomes of them, to a ledger.
+func Record(p processors.EntriesProcessor, l *Ledger) processors.EntriesProcessor {
+	r := recorder{p, l}
+	if ordered, ok := p.(processors.KeyOrdered); ok {
+		return &struct {
+			recorder
+			processors.KeyOrdered
+		}{r, ordered}
+	}
+	return &r
+}
+
+// recorder writes claims to a ledger.
+type recorder struct {
 	processors.EntriesProcessor
-	Ledger *Ledger
+	ledger *Ledger
 }
 
 // Claim implements [processors.EntriesProcessor].
-func (r *Recorder) Claim(ctx context.Context, n int) (processors.Claim, error) {
+func (r *recorder) Claim(ctx context.Context, n int) (processors.Claim, error) {
 	before := Now()
-	if err := r.Ledger.Write("claiming"); err != nil {
+	if err := r.ledger.Write("claiming"); err != nil {
 		return nil, err
 	}
 	c, err := r.EntriesProcessor.Claim(ctx, n)
@@ -26,7 +38,7 @@ func (r *Recorder) Claim(ctx context.Context, n int) (processors.Claim, error) {
 		return nil, err
 	}
 	if c == nil {
-		return nil, r.Ledger.Write("idle")
+		return nil, r.ledger.Write("idle")
 	}
 	select {
 	case <-c.Lost(): // nothing of it may run
@@ -37,10 +49,10 @@ func (r *Recorder) Claim(ctx context.Context, n int) (processors.Claim, error) {
 	for _, e := range c.Entries() {
 		ids = append(ids, e.ID)
 	}
-	return &recorded{c, r.Ledger}, r.Ledger.Write("claim", c.Token(), before, ids)
+	return &recorded{c, r.ledger}, r.ledger.Write("claim", c.Token(), before, ids)
 }
 
-// recorded is a claim of a Recorder.
+// recorded is a claim of a recorder.
 type recorded struct {
 	processors.Claim
 	ledger *Ledger

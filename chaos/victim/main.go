@@ -4,7 +4,9 @@
 // CHAOS_PACE is how long a callback takes. CHAOS_POISON names an order whose
 // callbacks misbehave, and how: "20" or "20:kill" kills the process, see
 // misdeeds for the others. CHAOS_FAIL=50 lets the first attempt of every
-// fiftieth sale's shipping fail.
+// fiftieth sale's shipping fail. CHAOS_ORDERED is the policy of causality keys;
+// without it the victim does not work in order. CHAOS_LOCKER=yes gives it a
+// Locker that grants all.
 package main
 
 import (
@@ -32,6 +34,8 @@ type settings struct {
 	fail        int64
 	process     int
 	poison      poison
+	ordered     reliable.KeyPolicy // empty: not in order
+	locker      processors.Locker
 }
 
 func read() (s settings, err error) {
@@ -45,6 +49,8 @@ func read() (s settings, err error) {
 		{"RELIABLE_LEASE_TTL", func(text string) (err error) { s.lease, err = time.ParseDuration(text); return err }},
 		{"CHAOS_FAIL", func(text string) (err error) { s.fail, err = strconv.ParseInt(text, 10, 64); return err }},
 		{"CHAOS_PROCESS", func(text string) (err error) { s.process, err = strconv.Atoi(text); return err }},
+		{"CHAOS_ORDERED", func(text string) error { s.ordered = reliable.KeyPolicy(text); return s.ordered.Validate() }},
+		{"CHAOS_LOCKER", func(text string) (err error) { s.locker, err = parseLocker(text); return err }},
 		{"CHAOS_POISON", func(text string) (err error) { s.poison, err = parsePoison(text); return err }},
 	} {
 		if text := os.Getenv(v.name); text != "" {
@@ -86,6 +92,20 @@ func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
 	})
 	return &worker.Worker{
 		DB: db, FinishGroup: chaos.FinishGroup,
-		Processor: &chaos.Recorder{EntriesProcessor: &processors.NonOrdered{LeaseTTL: s.lease}, Ledger: ledger},
+		Processor: chaos.Record(s.processor(), ledger),
 	}, db.Use(reliable.New(reliable.Config{Registry: registry, Monitor: monitor}))
+}
+
+func (s *settings) processor() processors.EntriesProcessor {
+	if s.ordered == "" {
+		return &processors.NonOrdered{LeaseTTL: s.lease}
+	}
+	return &processors.OrderedByCausalityKey{LeaseTTL: s.lease, Policy: s.ordered, Locker: s.locker}
+}
+
+func parseLocker(text string) (processors.Locker, error) {
+	if text == "yes" {
+		return chaos.Yes{}, nil
+	}
+	return nil, fmt.Errorf("%q: want yes", text)
 }
