@@ -68,6 +68,7 @@ type place struct {
 	*bench
 	schema string
 	url    string // of connections whose search path it is, without JIT and parallel plans
+	keyed  bool   // the entries get their causality keys from the table keys
 }
 
 // in runs f in a schema of its own, and drops that in the end, interrupted or

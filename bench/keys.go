@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // skewed returns the causality keys of that many entries, in their order: each
@@ -35,6 +37,19 @@ func hottest(keys []string) (most int) {
 		most = max(most, count[key])
 	}
 	return most
+}
+
+// key makes the table from which the seeding takes the keys of entries 1, 2, ...
+// and tells the plugin of those that it records itself.
+func (p *place) key(ctx context.Context, keys []string, config *reliable.Config) error {
+	config.CausalityKey = func(_ context.Context, model any) string { return keys[model.(*Order).ID-1] }
+	if err := p.exec(ctx, "CREATE UNLOGGED TABLE "+p.schema+".keys (id bigint PRIMARY KEY, key text NOT NULL, lane smallint NOT NULL)"); err != nil {
+		return err
+	}
+	p.keyed = true
+	return p.load(ctx, "keys", []string{"id", "key", "lane"}, len(keys), func(i int) []any {
+		return []any{i + 1, keys[i], reliable.LaneOf(keys[i])}
+	})
 }
 
 // load copies n rows into a table.

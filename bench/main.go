@@ -7,7 +7,7 @@
 //	memory     what a worker process takes before a large backlog, and with large entries
 //	latency    from the commit to the callback
 //	write      GORM writes without the plugin and with it
-//	ordered    the algorithm of the gem's ordered processor, and River, drain a backlog with causality keys
+//	ordered    ours and the algorithm of the gem's ordered processor drain backlogs in order per causality key
 //	deadlocks  transactions that deadlock: plain, with a locking SELECT before each write, and with the plugin
 //
 // Without an argument it does all but ours and deadlocks. With -database mariadb or
@@ -36,7 +36,7 @@ type options struct {
 	backlog  int    // of what waits behind it
 	commits  int    // whose latency is measured, of each kind
 	rounds   int    // 0: as many as the benchmark takes
-	threads  int    // of a side with causality keys
+	threads  int    // of a side that keeps order
 	profile  string // file for this process's CPU profile; empty is none
 }
 
@@ -90,7 +90,7 @@ func parse() (o options, names []string) {
 	flag.IntVar(&o.backlog, "backlog", 10_000_000, "hold, memory: entries of a large backlog")
 	flag.IntVar(&o.commits, "commits", 300, "latency: commits of each kind")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds of each side (default: write 20, deadlocks 10, others 3)")
-	flag.IntVar(&o.threads, "threads", worker.DefaultThreads, "ordered: threads of each side")
+	flag.IntVar(&o.threads, "threads", worker.DefaultThreads, "ordered: threads of ours and of the gem's way")
 	flag.StringVar(&o.profile, "cpuprofile", "", "write a CPU profile of this process to the file")
 	flag.Parse()
 	_, other := others()[o.database]

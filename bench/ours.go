@@ -18,6 +18,15 @@ type ours struct {
 	threads    int
 	completion processors.Completion
 	work       work
+	keys       []string // causality keys of the entries; nil is none, and no order
+}
+
+// processor returns what the worker claims with.
+func (o ours) processor() processors.EntriesProcessor {
+	if o.keys != nil {
+		return &processors.OrderedByCausalityKey{Completion: o.completion}
+	}
+	return &processors.NonOrdered{Completion: o.completion}
 }
 
 // defaults returns the settings that are ours, in words.
@@ -38,7 +47,13 @@ func (b *bench) ours(ctx context.Context, entries int, o ours) (c cost, err erro
 				close(ran)
 			}
 		})
-		db, closed, err := openOurs(p.url, reliable.Config{Registry: registry})
+		config := reliable.Config{Registry: registry}
+		if o.keys != nil {
+			if err := p.key(ctx, o.keys, &config); err != nil {
+				return err
+			}
+		}
+		db, closed, err := openOurs(p.url, config)
 		if err != nil {
 			return err
 		}
@@ -55,7 +70,7 @@ func (b *bench) ours(ctx context.Context, entries int, o ours) (c cost, err erro
 		defer stop()
 		ended := make(chan error, 1)
 		go func() {
-			ended <- (&worker.Worker{DB: db, Threads: o.threads, Processor: &processors.NonOrdered{Completion: o.completion}}).Run(working)
+			ended <- (&worker.Worker{DB: db, Threads: o.threads, Processor: o.processor()}).Run(working)
 		}()
 		select {
 		case <-ran:

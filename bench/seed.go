@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/driver/postgres"
@@ -76,8 +77,12 @@ func (p place) checkSeed(ctx context.Context, n int) error {
 		return nil
 	}
 	var same bool
+	keyed := "causality_key IS NULL AND lane IS NULL"
+	if p.keyed {
+		keyed = fmt.Sprintf("(causality_key, lane) = (SELECT key, lane FROM %s.keys WHERE id = %d)", p.schema, n)
+	}
 	err := p.ask(ctx, fmt.Sprintf(`SELECT count(*) = 1 FROM %s.outbox_entries WHERE id = %[2]d AND resource_id = '%[2]d'
-		AND changeset LIKE '{"v":1,"key":{"id":%[2]d},"set":{%%' AND changeset LIKE '%%,"id":[null,%[2]d],%%'`, p.schema, n), &same)
+		AND changeset LIKE '{"v":1,"key":{"id":%[2]d},"set":{%%' AND changeset LIKE '%%,"id":[null,%[2]d],%%' AND %[3]s`, p.schema, n, keyed), &same)
 	if err == nil && !same {
 		err = errors.New("the plugin writes entries in another form than seed.go copies")
 	}
@@ -88,14 +93,18 @@ func (p place) checkSeed(ctx context.Context, n int) error {
 // times, from first to last, up to the row with id n.
 func (p place) copies(table string, first, last, n int) string {
 	columns, values := "customer, email, status, total, created_at", "customer, email, status, total, created_at"
+	keys := ""
 	if table == "outbox_entries" {
 		columns = "kind, owed, context, resource_class, event_name, causality_key, lane, arguments, headers, resource_id, changeset"
 		values = `kind, owed, context, resource_class, event_name, causality_key, lane, arguments, headers, r.to::text,
 			replace(replace(changeset, '"id":' || r.id || '}', '"id":' || r.to || '}'), '"id":[null,' || r.id || ']', '"id":[null,' || r.to || ']')`
+		if p.keyed {
+			values, keys = strings.Replace(values, "causality_key, lane", "k.key, k.lane", 1), "JOIN "+p.schema+".keys k ON k.id = r.to"
+		}
 	}
 	return fmt.Sprintf(`INSERT INTO %[1]s.%[2]s (id, %[3]s) SELECT r.to, %[4]s
-		FROM (SELECT id, id + times * %[5]d AS to FROM generate_series(1, %[5]d) id, generate_series(%[6]d, %[7]d) times) r JOIN %[1]s.%[2]s t USING (id)
-		WHERE r.to <= %[8]d ORDER BY r.to`, p.schema, table, columns, values, pattern, first, last, n)
+		FROM (SELECT id, id + times * %[5]d AS to FROM generate_series(1, %[5]d) id, generate_series(%[6]d, %[7]d) times) r JOIN %[1]s.%[2]s t USING (id) %[9]s
+		WHERE r.to <= %[8]d ORDER BY r.to`, p.schema, table, columns, values, pattern, first, last, n, keys)
 }
 
 // settled waits for a start that is the same for every side.
