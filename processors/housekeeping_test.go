@@ -78,7 +78,7 @@ func TestOneHousekeeper(t *testing.T) {
 		o := open(t, testdb.New(t, d))
 		keeper := func() string {
 			var name string
-			if err := o.Raw("SELECT coalesce(worker, '') FROM outbox_duties").Scan(&name).Error; err != nil {
+			if err := o.Raw("SELECT coalesce(worker, '') FROM outbox_duties WHERE name = 'housekeeping'").Scan(&name).Error; err != nil {
 				t.Fatal(err)
 			}
 			return name
@@ -95,7 +95,7 @@ func TestOneHousekeeper(t *testing.T) {
 		}
 		stop()
 		eventually(t, "the second has it", func() bool { return keeper() == "second" })
-		o.exec(t, "UPDATE outbox_duties SET worker = 'a dead one', held_until = "+o.ago(1))
+		o.exec(t, "UPDATE outbox_duties SET worker = 'a dead one', held_until = "+o.ago(1)+" WHERE name = 'housekeeping'")
 		eventually(t, "the second has it after a dead one", func() bool { return keeper() == "second" })
 		o.exec(t, "DELETE FROM outbox_duties")
 		eventually(t, "the second has it again", func() bool { return keeper() == "second" })

@@ -91,7 +91,7 @@ func jsonQueries() queries {
 		keep:         `UPDATE {entries} SET processed_at = {now}, retry_at = NULL, lane = NULL, updated_at = {now} WHERE id IN {list}`,
 		deleteClaims: `DELETE FROM {claims} WHERE token IN {list}`,
 		abandon:      `DELETE FROM {claims} WHERE worker = ? AND token NOT IN {list}`,
-		registration: `SELECT name FROM {duties} WHERE name = 'registration'{wait}`,
+		registration: `REPLACE INTO {duties} (name) VALUES ('registration')`,
 		others:       `SELECT id, processor, hostname, pid, lease_ms FROM {workers} WHERE processor <> ? AND beat_at >= {expiry} LIMIT 1`,
 		countLanes:   `SELECT count(*), min(lane), max(lane) FROM {lanes}`,
 		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES (?, ?, ?, ?, ?, ?)`,

@@ -44,7 +44,7 @@ func postgresQueries() queries {
 		deleteClaims: `DELETE FROM {claims} WHERE token = ANY ($1::bigint[])`,
 		abandon:      `DELETE FROM {claims} WHERE worker = $1 AND token <> ALL ($2::bigint[])`,
 		now:          `SELECT clock_timestamp()`,
-		registration: `SELECT name FROM {duties} WHERE name = 'registration' FOR UPDATE`,
+		registration: `INSERT INTO {duties} (name) VALUES ('registration') ON CONFLICT (name) DO UPDATE SET held_until = NULL`,
 		others: `SELECT id, processor, hostname, pid, lease_ms FROM {workers}
 			WHERE processor <> $1 AND beat_at >= clock_timestamp() - lease_ms * interval '1 millisecond' LIMIT 1`,
 		countLanes:  `SELECT count(*), min(lane), max(lane) FROM {lanes}`,

@@ -33,9 +33,8 @@ func (p *NonOrdered) Name() string {
 // other, so that each sees those before it.
 func (p *NonOrdered) admit(ctx context.Context, tx *sql.Tx) error {
 	t := p.site.Plugin.Tables()
-	var name string
-	if err := tx.QueryRowContext(ctx, p.q.registration).Scan(&name); err != nil {
-		return fmt.Errorf("row 'registration' of %s: call migrations.Up(ctx, db) or run \"reliable migrate up\": %w", t.Duties(), err)
+	if _, err := tx.ExecContext(ctx, p.q.registration); err != nil {
+		return err
 	}
 	var other struct {
 		id, processor, host string

@@ -64,8 +64,7 @@ CREATE TABLE {{duties}} (
     worker     varchar(255),
     held_until datetime(6)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
--- Nobody holds 'registration': workers that register lock it, so that they see each other.
-INSERT INTO {{duties}} (name) VALUES ('housekeeping'), ('registration');
+INSERT INTO {{duties}} (name) VALUES ('housekeeping');
 
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,

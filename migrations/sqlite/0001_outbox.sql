@@ -65,8 +65,7 @@ CREATE TABLE {{duties}} (
     worker     text,
     held_until text
 );
--- Nobody holds 'registration': workers that register lock it, so that they see each other.
-INSERT INTO {{duties}} (name) VALUES ('housekeeping'), ('registration');
+INSERT INTO {{duties}} (name) VALUES ('housekeeping');
 
 CREATE TABLE {{lanes}} (
     lane  smallint PRIMARY KEY,
