@@ -38,6 +38,7 @@ func TestDependencies(t *testing.T) {
 		{"reliable", core},
 		{"processors", append([]string{module + "/processors"}, core...)},
 		{"outbox", append([]string{module + "/outbox"}, core...)},
+		{"processors/redislock", append([]string{module + "/processors", "github.com/go-redsync/", "github.com/redis/", "github.com/cespare/xxhash", "go.uber.org/atomic", "golang.org/x/sys"}, core...)},
 		{"contrib/reliablepgx", append([]string{module + "/contrib/reliablepgx", "github.com/jackc/", "golang.org/x/"}, core...)},
 		{"worker", append([]string{module + "/worker", module + "/processors", "github.com/caarlos0/env"}, core...)},
 	}

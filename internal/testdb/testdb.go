@@ -1,5 +1,5 @@
 // Package testdb gives each test a database of its own: a schema on
-// PostgreSQL, a database on MariaDB, a file on SQLite.
+// PostgreSQL, a database on MariaDB, a file on SQLite, a prefix of keys on Redis.
 //
 // It uses the servers that RELIABLE_TEST_POSTGRES_URL, RELIABLE_TEST_MYSQL_URL
 // and RELIABLE_TEST_REDIS_URL name, else those on the standard ports of
