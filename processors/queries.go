@@ -15,6 +15,7 @@ import (
 // any driver takes them and the text stays the same for any number.
 type queries struct {
 	fresh, retries      string // see entryColumns for what they return
+	highest             string // the id of the youngest entry
 	frontier            string // the id up to which claims that reach above one left nothing
 	held                string // ids in claim rows that reach into a range of ids; not on PostgreSQL
 	insertClaim         string
@@ -67,7 +68,7 @@ func newQueries(dialect string, t reliable.Tables, loose bool) queries {
 		q = sqliteQueries()
 	}
 	for _, text := range []*string{
-		&q.fresh, &q.retries, &q.frontier, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
+		&q.fresh, &q.retries, &q.highest, &q.frontier, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
 		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.registration, &q.others, &q.countLanes, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.unlane, &q.park, &q.unpark, &q.countKind, &q.pauses,
 	} {
 		*text = names.Replace(*text)

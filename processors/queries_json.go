@@ -79,6 +79,7 @@ func jsonQueries() queries {
 		AND id NOT IN `
 	return queries{
 		fresh:        `SELECT {columns} FROM {entries} WHERE id > ? AND retry_at IS NULL{loose}` + free + `{ahead} ORDER BY id LIMIT ?{lock}`,
+		highest:      `SELECT max(id) FROM {entries}`,
 		frontier:     `SELECT coalesce(max(mark), 0) FROM {claims} WHERE hi > ?`,
 		retries:      `SELECT {columns} FROM {entries} WHERE retry_at <= {now} AND suspect = ?{loose}` + free + `{held} ORDER BY retry_at, id LIMIT ?{lock}`,
 		held:         `SELECT ids FROM {claims} WHERE hi >= ? AND lo <= ?`,

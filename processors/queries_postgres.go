@@ -32,6 +32,7 @@ func postgresQueries() queries {
 			SELECT $1, array_agg(id ORDER BY id), min(id), max(id), $3, $6 FROM unnest($2::bigint[]) id
 			WHERE id NOT IN (SELECT unnest(ids) FROM {claims} WHERE hi >= $4 AND lo <= $5) HAVING count(*) > 0
 			RETURNING token, claimed_at, ids::text`,
+		highest:  `SELECT max(id) FROM {entries}`,
 		frontier: `SELECT coalesce(max(mark), 0) FROM {claims} WHERE hi > $1`,
 		setClaim: `UPDATE {claims} SET ids = $2::bigint[] WHERE token = $1`,
 		company:  `UPDATE {claims} SET alone = false WHERE token = $1`,

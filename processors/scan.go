@@ -12,18 +12,28 @@ import (
 func (p *NonOrdered) fresh(ctx context.Context, tx *sql.Tx, from int64, n int) ([]candidate, error) {
 	alone := p.leftAlone()
 	begun := time.Now()
+	var end sql.NullInt64
+	if p.lanes != nil { // most entries may have a key: the next scan begins above those, too
+		if err := tx.QueryRowContext(ctx, p.q.highest).Scan(&end); err != nil {
+			return nil, err
+		}
+	}
 	entries, err := p.scan(ctx, tx, p.q.fresh, n, freshArgs(p.dialect, from, alone, n))
 	if err != nil {
 		return nil, err
 	}
 	found := p.runnable(ctx, tx, entries, false)
 	last := from
+	full := len(entries) == n || p.payload.left <= 0
 	if len(entries) > 0 {
 		last = entries[len(entries)-1].ID
 	}
+	if !full {
+		last = max(last, end.Int64)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.frontier.scanned(from, last, len(entries) == n || p.payload.left <= 0, begun)
+	p.frontier.scanned(from, last, full, begun)
 	p.frontier.whole = len(alone) == 0 && len(found) == len(entries)
 	return found, nil
 }
