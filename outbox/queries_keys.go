@@ -10,8 +10,8 @@ import (
 )
 
 // selectParked reads parked keys from the database that is written to: their
-// rows in the order of time, the head of each by the primary key, and what is
-// behind it by the index _lane. A row whose entry is not dead any more is none.
+// rows in the order of time by the index _parked_at, the head of each by the
+// primary key, and what is behind it by the index _lane. A row whose entry is not dead any more is none.
 func selectParked(db *gorm.DB, t reliable.Tables, f ParkedFilter) ([]ParkedKey, error) {
 	var rows []struct {
 		ParkedKey
@@ -19,7 +19,7 @@ func selectParked(db *gorm.DB, t reliable.Tables, f ParkedFilter) ([]ParkedKey, 
 	}
 	err := db.Transaction(func(tx *gorm.DB) error {
 		query := tx.Table(t.ParkedKeys() + " AS p").
-			Joins("JOIN " + t.Entries() + " AS e ON e.id = p.entry_id AND e.causality_key = p.causality_key").
+			Joins("JOIN " + t.Entries() + " AS e ON e.id = p.entry_id").
 			Where("e.dead_at IS NOT NULL AND e.lane IS NOT NULL AND e.processed_at IS NULL").
 			Select("p.causality_key AS " + tx.Statement.Quote("key") + ", p.lane, p.entry_id AS head, " + timeText(tx, "p.parked_at") + " AS since_text, p.reason, " +
 				"e.context, e.resource_class AS model, e.resource_id AS model_id, e.event_name AS event, " +

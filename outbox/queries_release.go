@@ -66,8 +66,8 @@ func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*reliable.
 // ids don't follow the commits.
 func lockDead(tx *gorm.DB, t reliable.Tables, key string, except int64) (*reliable.OutboxEntry, error) {
 	var id int64
-	query := "SELECT id FROM (SELECT id, dead_at FROM " + t.Entries() + " WHERE lane = ? AND causality_key = ? ORDER BY id LIMIT ?) AS first" +
-		" WHERE dead_at IS NOT NULL AND id <> ? ORDER BY id LIMIT 1"
+	query := "SELECT coalesce(min(id), 0) FROM (SELECT id, dead_at FROM " + t.Entries() + " WHERE lane = ? AND causality_key = ? ORDER BY id LIMIT ?) AS first" +
+		" WHERE dead_at IS NOT NULL AND id <> ?"
 	if err := tx.Raw(query, reliable.LaneOf(key), key, MaxWaiting, except).Scan(&id).Error; err != nil || id == 0 {
 		return nil, err
 	}

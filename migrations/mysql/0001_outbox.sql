@@ -80,6 +80,8 @@ CREATE TABLE {{parked_keys}} (
     parked_at     datetime(6) NOT NULL DEFAULT (utc_timestamp(6)),
     reason        varchar(255) NOT NULL DEFAULT ''
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
+-- For those that stand for longest.
+CREATE INDEX {{name}}_parked_at ON {{parked_keys}} (parked_at, entry_id);
 
 -- A transaction that must be in line with others of its causality key locks the row of the key's hash: there are no other
 -- locks that end with a transaction.

@@ -87,6 +87,8 @@ CREATE TABLE {{parked_keys}} (
     parked_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     reason        text        NOT NULL DEFAULT ''
 );
+-- For those that stand for longest.
+CREATE INDEX {{name}}_parked_at ON {{parked_keys}} (parked_at, entry_id);
 
 -- What an operator stopped: work to which every name applies that is not empty. id is a hash of the four.
 CREATE TABLE {{pauses}} (

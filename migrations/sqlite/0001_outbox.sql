@@ -81,6 +81,8 @@ CREATE TABLE {{parked_keys}} (
     parked_at     text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
     reason        text        NOT NULL DEFAULT ''
 );
+-- For those that stand for longest.
+CREATE INDEX {{name}}_parked_at ON {{parked_keys}} (parked_at, entry_id);
 
 -- What an operator stopped: work to which every name applies that is not empty. id is a hash of the four.
 CREATE TABLE {{pauses}} (
