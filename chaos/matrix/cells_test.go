@@ -21,16 +21,38 @@ type cell struct {
 	not         testdb.Dialect // where the code does not come by
 }
 
-// way is how a worker comes to a point.
+// way is how a worker comes to a point: none of these, or several.
 type way int
 
 const (
-	working   way = iota
-	draining      // it gets SIGTERM
-	rescuing      // another worker died before
-	failing       // an entry fails for good
-	transacts     // a callback runs in a transaction
+	draining  way = 1 << iota // it gets SIGTERM
+	rescuing                  // another worker died before
+	failing                   // an entry fails for good
+	transacts                 // a callback runs in a transaction
+	ordered                   // it works in order
 )
+
+// is reports whether w has one of those ways.
+func (w way) is(one way) bool { return w&one != 0 }
+
+// env returns the settings of the workers.
+func (w way) env() (env []string) {
+	if w.is(failing) {
+		env = append(env, "MATRIX_BAD=3")
+	}
+	if w.is(ordered) {
+		env = append(env, "MATRIX_ORDERED=yes")
+	}
+	return env
+}
+
+// String says what must be told beside a cell's point.
+func (w way) String() string {
+	if w.is(ordered) {
+		return " in order"
+	}
+	return ""
+}
 
 func cells() []cell {
 	return []cell{
@@ -66,6 +88,21 @@ func cells() []cell {
 		{point: "release.before", most: bound, way: draining},
 		{point: "release.deleted", most: bound, way: draining},
 		{point: "release.committed", most: bound, way: draining},
+
+		{point: "lanes.locked", way: ordered},
+		{point: "lanes.moved", way: ordered},
+		{point: "claim.selected:2", most: bound, way: ordered},
+		{point: "claim.inserted:2", most: bound, way: ordered},
+		{point: "claim.committed", way: ordered},
+		{point: "claim.committed:3", most: bound, way: ordered},
+		{point: "callback.running:6", least: 1, most: bound, way: ordered},
+		{point: "callback.after:7", least: 1, most: bound, way: ordered},
+		{point: "finish.sending:3", least: 1, most: bound, way: ordered},
+		{point: "finish.written:5", least: 1, most: bound, way: ordered, not: testdb.Postgres},
+		{point: "finish.committed:5", most: bound - 1, way: ordered},
+		{point: "rescue.before_commit", most: 2 * bound, way: ordered | rescuing},
+		{point: "release.before", most: bound, way: ordered | draining},
+		{point: "release.committed", most: bound, way: ordered | draining},
 
 		{point: "runtx.finished:3", least: 1, most: bound, way: transacts},
 		{point: "runtx.committed:3", most: bound, way: transacts},

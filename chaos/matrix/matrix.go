@@ -14,6 +14,9 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
+// keys is how many causality keys the orders have.
+const keys = 3
+
 // Order is the model of these tests.
 type Order struct {
 	ID    uint
@@ -40,6 +43,7 @@ type Callbacks struct {
 // Registry returns the callbacks' registry.
 func (c Callbacks) Registry() *reliable.Registry {
 	r := new(reliable.Registry)
+	reliable.Register(r, reliable.Model[Order]{CausalityKey: func(o *Order) string { return fmt.Sprint("key ", o.ID%keys) }})
 	for _, name := range []string{"first", "second"} {
 		reliable.AfterCommit(r, reliable.Callback[Order]{Name: name, On: reliable.OpCreate, Run: func(ctx context.Context, change reliable.Change[Order]) error {
 			return c.Run(ctx, change, name)
@@ -67,11 +71,12 @@ func (l Line) Append(w io.Writer) error {
 
 // Verdict is what a ledger says.
 type Verdict struct {
-	Orders   []int64  // of which a callback began
-	Ended    int      // callbacks that ended, each once per order
-	Again    []int64  // entries of which a callback began more than once
-	Repeated []int64  // entries of which a callback ended more than once: its effect is there twice
-	Faults   []string // what must never be
+	Orders    []int64  // of which a callback began
+	Ended     int      // callbacks that ended, each once per order
+	Again     []int64  // entries of which a callback began more than once
+	Repeated  []int64  // entries of which a callback ended more than once: its effect is there twice
+	Faults    []string // what must never be
+	Disorders []string // what must never be in order: an order began before one of its key that comes before it had ended
 }
 
 // Read judges a ledger. A callback of an order that begins again must do so for
@@ -87,11 +92,17 @@ func Read(path string) (v Verdict, err error) {
 	}
 	last := make(map[key]Line)
 	again, repeated := make(map[int64]bool), make(map[int64]bool)
+	ended := make(map[int64]int) // callbacks, by order
 	for line := range strings.Lines(string(text)) {
 		var l Line
 		if _, err := fmt.Sscan(line, &l.Step, &l.Entry, &l.Token, &l.Callback, &l.Order); err != nil || !strings.HasSuffix(line, "\n") {
 			v.Faults = append(v.Faults, fmt.Sprintf("the line %q", line))
 			continue
+		}
+		for before := l.Order - keys; l.Step == "begun" && before > 0; before -= keys {
+			if ended[before] < 2 {
+				v.Disorders = append(v.Disorders, fmt.Sprintf("%+v before order %d", l, before))
+			}
 		}
 		k := key{l.Step, l.Callback, l.Order}
 		if before, ok := last[k]; ok {
@@ -108,6 +119,7 @@ func Read(path string) (v Verdict, err error) {
 			}
 		} else if l.Step == "ended" {
 			v.Ended++
+			ended[l.Order]++
 		} else {
 			v.Orders = append(v.Orders, l.Order)
 		}

@@ -34,15 +34,15 @@ func TestMatrix(t *testing.T) {
 				if c.only != "" && d != c.only || d == c.not {
 					continue
 				}
-				t.Run(c.point+" "+d.String(), func(t *testing.T) {
+				t.Run(c.point+" "+d.String()+c.way.String(), func(t *testing.T) {
 					t.Parallel()
 					begun := time.Now()
-					s := newScene(t, d, c.way == transacts, c.way.env()...)
+					s := newScene(t, d, c.way.is(transacts), c.way.env()...)
 					s.play(t, c)
 					again, repeated := s.check(t, c)
 					mu.Lock()
 					defer mu.Unlock()
-					rows = append(rows, row{fmt.Sprintf("%-22s %s", c.point, d), again, repeated, time.Since(begun)})
+					rows = append(rows, row{fmt.Sprintf("%-22s %s%s", c.point, d, c.way), again, repeated, time.Since(begun)})
 				})
 			}
 		}
@@ -50,37 +50,29 @@ func TestMatrix(t *testing.T) {
 	slices.SortFunc(rows, func(a, b row) int { return strings.Compare(a.cell, b.cell) })
 	var table strings.Builder
 	for _, r := range rows {
-		fmt.Fprintf(&table, "%-34s %d ran again, %d of them to the end; %s\n", r.cell, r.again, r.repeated, r.took.Round(100*time.Millisecond))
+		fmt.Fprintf(&table, "%-44s %d ran again, %d of them to the end; %s\n", r.cell, r.again, r.repeated, r.took.Round(100*time.Millisecond))
 	}
 	t.Logf("\n%s", &table)
-}
-
-// env returns the settings of the workers.
-func (w way) env() []string {
-	if w == failing {
-		return []string{"MATRIX_BAD=3"}
-	}
-	return nil
 }
 
 // play lets one worker die at the cell's point, another do the rest.
 func (s *scene) play(t *testing.T, c cell) {
 	t.Helper()
-	if c.way == rescuing {
+	if c.way.is(rescuing) {
 		s.commit(t, 10)
 		first := s.start(t, "callback.after:2", threads, group)
 		until(t, "the first worker dies", func() bool { return first.dead(t) })
 	}
 	s.commit(t, 5) // with the one that fails, which the first claim takes
-	if c.way == draining {
+	if c.way.is(draining) {
 		s.commit(t, 100) // so that it always has some that it did not start
 	}
 	dying := s.start(t, c.point, threads, group)
-	if c.way == draining {
+	if c.way.is(draining) {
 		until(t, "it works", func() bool { return s.verdict(t).Ended > 4 })
 		dying.terminate(t)
 	}
-	if c.way != working && c.way != transacts { // alone, or the other might take what it needs
+	if c.way.is(draining | rescuing | failing) { // alone, or the other might take what it needs
 		until(t, "the worker dies", func() bool { return dying.dead(t) })
 	}
 	until(t, "the worker is there", func() bool { return s.count(t, "outbox_workers") > 0 || dying.dead(t) })
@@ -102,7 +94,7 @@ func (s *scene) check(t *testing.T, c cell) (again, repeated int) {
 	t.Helper()
 	v := s.verdict(t)
 	bad := 0
-	if c.way == failing {
+	if c.way.is(failing) {
 		bad = 1
 	}
 	if v.Ended != 2*s.orders || len(v.Faults) > 0 {
@@ -121,7 +113,12 @@ func (s *scene) check(t *testing.T, c cell) (again, repeated int) {
 			t.Errorf("%d rows in %s, want %d", n, from, want)
 		}
 	}
-	if c.way == transacts {
+	if c.way.is(ordered) {
+		for _, fault := range v.Disorders {
+			t.Error(fault)
+		}
+	}
+	if c.way.is(transacts) {
 		if all, orders := s.count(t, "effects"), s.count(t, "(SELECT order_id FROM effects GROUP BY order_id) AS e"); all != s.orders || orders != s.orders {
 			t.Errorf("%d effects of %d orders, want one of each of %d", all, orders, s.orders)
 		}

@@ -3,6 +3,7 @@
 // long a callback takes, MATRIX_GROUP is the worker's FinishGroup, MATRIX_BAD is
 // the id of an order whose callbacks fail for good, MATRIX_SLOW that of one whose
 // callbacks take a second; MATRIX_COUNTED adds the callback that counts.
+// MATRIX_ORDERED has it work in order.
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/chaos/matrix"
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
@@ -66,5 +68,13 @@ func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
 			return tx.Create(&matrix.Effect{OrderID: c.Model.ID}).Error
 		}}
 	}
-	return &worker.Worker{DB: db, FinishGroup: group}, db.Use(reliable.New(reliable.Config{Registry: callbacks.Registry(), AllowUncaptured: true}))
+	w := &worker.Worker{DB: db, FinishGroup: group}
+	if os.Getenv("MATRIX_ORDERED") != "" {
+		lease, err := time.ParseDuration(os.Getenv("RELIABLE_LEASE_TTL"))
+		if err != nil {
+			return nil, fmt.Errorf("RELIABLE_LEASE_TTL: %w", err)
+		}
+		w.Processor = &processors.OrderedByCausalityKey{LeaseTTL: lease}
+	}
+	return w, db.Use(reliable.New(reliable.Config{Registry: callbacks.Registry(), AllowUncaptured: true}))
 }
