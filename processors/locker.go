@@ -21,8 +21,9 @@ var ErrLocked = errors.New("processors: held by another")
 // implementation need not be perfect, but when in doubt it should refuse: a
 // lock that two hold at once costs the work of one of them.
 //
-// A processor calls its Locker, and the Locks that it got, from one goroutine.
-// A Locker that several processors share is called by as many at a time.
+// A processor calls its Locker, and the Locks that it got, one at a time, from
+// any of its goroutines. A Locker that several processors share is called by as
+// many at a time.
 // Each call has a context with a deadline. It must return soon after its
 // context ends, whatever the store does, and must not retry until then: the
 // caller decides when to ask again.

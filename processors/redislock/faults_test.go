@@ -183,16 +183,39 @@ func TestQuorum(t *testing.T) {
 	wantNoAnswer(t, l, rest)
 }
 
-// A lock that did not get a majority is given back where it was had.
+// A lock that did not get a majority is given back where it was had, though
+// the call ended while it waited for the others.
 func TestMinorityIsGivenBack(t *testing.T) {
 	servers := start(t, 3)
 	l := open(t, servers.urls()...)
 	servers[1].Kill()
-	servers[2].Kill()
-	wantUnknown(t, "Lock on one of three", second(l.Lock(soon(t), "a", ttl)))
+	if err := servers[2].Pause(); err != nil {
+		t.Fatal(err)
+	}
+	wantUnknown(t, "Lock on one of three", second(l.Lock(within(t, 4*time.Second), "a", ttl)))
 	if n := servers[0].Do(t, "DBSIZE"); n != int64(0) {
 		t.Errorf("%d keys are left on the node that gave the lock", n)
 	}
+}
+
+// A lock that Redis has given, and of which the answer was lost, is not taken
+// for another's: nothing is asked twice.
+func TestLostAnswer(t *testing.T) {
+	server := testdb.OwnRedis(t)
+	between := proxy.Start(t, testdb.Redis, server.URL)
+	l := open(t, between.URL(server.URL))
+	lock := held(t, l, "a")
+	cut := func() {
+		if !between.CutOne(func(int) int { return 0 }, true) {
+			t.Error("there is no connection")
+		}
+	}
+	cut()
+	wantUnknown(t, "Lock without an answer", second(l.Lock(soon(t), "b", ttl)))
+	again(t, l, "b")
+	cut()
+	wantUnknown(t, "Unlock without an answer", lock.Unlock(soon(t)))
+	wantLocked(t, "Unlock again", lock.Unlock(soon(t)))
 }
 
 // Nodes that are split between two have given the lock to none.
