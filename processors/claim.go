@@ -210,6 +210,12 @@ func (p *NonOrdered) insert(ctx context.Context, tx *sql.Tx, found []candidate) 
 		}
 	}
 	slices.SortFunc(c.entries, func(a, b *reliable.OutboxEntry) int { return int(a.ID - b.ID) })
+	if p.lanes != nil && len(held) < len(ids) && slices.ContainsFunc(found, func(f candidate) bool {
+		_, ok := slices.BinarySearch(held, f.entry.ID)
+		return !ok && f.entry.CausalityKey != ""
+	}) {
+		return nil, errors.New("processors: entries of the worker's own lanes are in another claim") // without them those behind them can't run
+	}
 	c.rest = held
 	return c, nil
 }

@@ -20,7 +20,7 @@ type claim struct {
 	at        time.Time
 	entries   []*reliable.OutboxEntry
 	lost      chan struct{} // closed by the processor, under its mutex
-	rest      []int64       // ids not finished; guarded by finishMu
+	rest      []int64       // ids not finished; guarded by finishMu, and written under mu as well
 	alone     bool          // a suspect, with nothing else running in this process
 }
 
@@ -103,8 +103,7 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	if released > 0 {
 		c.reopen(released)
 	}
-	c.rest = rest
-	c.close()
+	c.close(rest)
 	return nil
 }
 
@@ -135,16 +134,16 @@ func without[T cmp.Ordered](ids, gone []T) []T {
 	return rest
 }
 
-// close forgets a claim of which nothing is left. Its row is emptied, not
+// close notes which ids are left, and forgets a claim of which none is. Its row is emptied, not
 // deleted, until the next heartbeat: a finish whose answer was lost finds its
 // token when it is repeated, and nothing to do.
-func (c *claim) close() {
-	if len(c.rest) > 0 {
-		return
-	}
+func (c *claim) close(rest []int64) {
 	p := c.processor
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if c.rest = rest; len(rest) > 0 {
+		return
+	}
 	p.forget(c.token)
 	p.spent = append(p.spent, c.token)
 }
@@ -188,9 +187,9 @@ func (c *claim) Release(ctx context.Context) error {
 	}
 	failpoint.Hit("release.committed")
 	c.reopen(c.rest[0])
-	c.rest = nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	c.rest = nil
 	p.forget(c.token)
 	return nil
 }

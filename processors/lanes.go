@@ -109,10 +109,11 @@ func (l *lanes) plan(view LaneView) (take, give []int) {
 	}
 	busy := l.busy()
 	l.leaving = nil
+	doubt := l.base.doubt // a claim may be there that the worker does not know of, and gives up before its next one
 	for _, lane := range view.Owned {
 		switch {
 		case slices.Contains(wanted, lane) && !l.refused(lane):
-		case busy[lane]:
+		case busy[lane], doubt:
 			l.leaving = append(l.leaving, lane)
 		default:
 			give = append(give, lane)
@@ -133,20 +134,40 @@ func (l *lanes) own(owned []int) {
 	l.ring.turnTo(slices.DeleteFunc(slices.Clone(owned), func(lane int) bool { return slices.Contains(l.leaving, lane) }))
 }
 
-// busy returns the lanes of which something is in a claim that is not finished.
+// busy returns the lanes of which this worker has something in work.
 func (l *lanes) busy() map[int]bool {
-	p := &l.base
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	busy := make(map[int]bool)
-	for _, c := range p.claims {
-		for _, e := range c.entries {
-			if e.CausalityKey != "" {
-				busy[int(reliable.LaneOf(e.CausalityKey))] = true
-			}
+	l.base.unfinished(func(e *reliable.OutboxEntry) {
+		if e.CausalityKey != "" {
+			busy[int(reliable.LaneOf(e.CausalityKey))] = true
 		}
-	}
+	})
 	return busy
+}
+
+// keys returns the causality keys that are in work: those of this worker's
+// claims, and those of claims that dead workers left and nobody has rescued yet.
+// Of its lanes no other worker has any.
+func (l *lanes) keys(ctx context.Context, tx *sql.Tx) (map[string]bool, error) {
+	keys := make(map[string]bool)
+	l.base.unfinished(func(e *reliable.OutboxEntry) {
+		if e.CausalityKey != "" {
+			keys[e.CausalityKey] = true
+		}
+	})
+	rows, err := tx.QueryContext(ctx, l.q.strayKeys, l.as)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var key string
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		keys[key] = true
+	}
+	return keys, rows.Err()
 }
 
 // view reads who owns the lanes.

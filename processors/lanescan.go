@@ -20,7 +20,7 @@ type laneRow struct {
 	due     bool // it may run by its time
 	suspect bool
 	dead    bool // parked: it blocks its key until an operator decides
-	held    bool // it stands in a claim
+	held    bool // it stands in a claim, or its key is in work
 }
 
 // find locks what is due: entries of own lanes, key by key, and entries without
@@ -38,6 +38,10 @@ func (l *lanes) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error
 	}
 	if len(l.ring.lanes) > 0 {
 		if err := l.hold(ctx, tx); err != nil {
+			return nil, err
+		}
+		var err error
+		if s.busy, err = l.keys(ctx, tx); err != nil {
 			return nil, err
 		}
 		if err := s.read(ctx, tx, now); err != nil {
@@ -70,15 +74,8 @@ func (l *lanes) tenants() map[string]int {
 	if l.Tenant == nil {
 		return nil
 	}
-	p := &l.base
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	held := make(map[string]int)
-	for _, c := range p.claims {
-		for _, e := range c.entries {
-			held[l.Tenant(e)]++
-		}
-	}
+	l.base.unfinished(func(e *reliable.OutboxEntry) { held[l.Tenant(e)]++ })
 	return held
 }
 
@@ -87,7 +84,8 @@ type selection struct {
 	*lanes
 	most    int
 	tenants map[string]int
-	left    map[int64]bool // kinds that are left alone
+	busy    map[string]bool // keys in work
+	left    map[int64]bool  // kinds that are left alone
 
 	found    []candidate
 	suspects []candidate // the first one that is the head of its key
@@ -127,6 +125,7 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	for i, lane := range asked {
 		end := 0
 		for end < len(rows) && rows[end].lane == lane {
+			rows[end].held = rows[end].held || s.busy[rows[end].entry.CausalityKey]
 			end++
 		}
 		cut := len(rows) == end && !whole // what else there is of this lane, and of the next ones, was not read

@@ -20,6 +20,7 @@ type laneQueries struct {
 	free      string // those of them that nobody has who lives
 	take      string
 	give      string
+	strayKeys string // of what stands in claims whose worker is gone
 	entries   string // the next entries of lanes, from cursors on; not on MariaDB
 	held      string // MariaDB: the ids of all claims
 	full      string // MariaDB: those of some lanes that have entries
@@ -40,9 +41,11 @@ func newLaneQueries(dialect string, t reliable.Tables) laneQueries {
 		free:      `SELECT l.lane FROM {lanes} l WHERE ` + gone + ` AND l.lane IN {list}`,
 		take:      `UPDATE {lanes} SET owner = ?, token = token + 1 WHERE lane IN {list}`,
 		give:      `UPDATE {lanes} SET owner = NULL, token = token + 1 WHERE owner = ? AND lane IN {list}`,
-		held:      `SELECT ids FROM {claims}`,
-		full:      `SELECT l.lane FROM {lanes} l WHERE l.lane IN {list} AND EXISTS (SELECT 1 FROM {entries} e WHERE e.lane = l.lane)`,
-		lane:      `SELECT {columns}, ` + laneColumns + ` FROM {entries} e FORCE INDEX (` + t.Prefix + `outbox_lane) WHERE e.lane = ? AND e.causality_key > ? ORDER BY e.causality_key, e.id LIMIT ?`,
+		strayKeys: `SELECT e.causality_key FROM {claims} c CROSS JOIN {unfolded} JOIN {entries} e ON e.id = {id}
+			WHERE c.worker <> ? AND e.causality_key IS NOT NULL AND NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker)`,
+		held: `SELECT ids FROM {claims}`,
+		full: `SELECT l.lane FROM {lanes} l WHERE l.lane IN {list} AND EXISTS (SELECT 1 FROM {entries} e WHERE e.lane = l.lane)`,
+		lane: `SELECT {columns}, ` + laneColumns + ` FROM {entries} e FORCE INDEX (` + t.Prefix + `outbox_lane) WHERE e.lane = ? AND e.causality_key > ? ORDER BY e.causality_key, e.id LIMIT ?`,
 	}
 	expand := []string{
 		"{entries}", t.Entries(), "{claims}", t.Claims(), "{workers}", t.Workers(), "{lanes}", t.Lanes(),
@@ -53,9 +56,10 @@ func newLaneQueries(dialect string, t reliable.Tables) laneQueries {
 		q.entries = `SELECT {columns}, ` + laneColumns + `, e.id IN (SELECT unnest(ids) FROM {claims})
 			FROM unnest($1::smallint[], $2::text[]) AS at(lane, after), LATERAL (SELECT * FROM {entries} e
 				WHERE e.lane = at.lane AND e.causality_key > at.after ORDER BY e.causality_key, e.id LIMIT $3) e`
-		expand = append(expand, "{share}", " FOR KEY SHARE", "{lock}", " FOR UPDATE SKIP LOCKED", "{now}", "now()", "{columns}", aliased(entryColumns))
+		expand = append(expand, "{share}", " FOR KEY SHARE", "{lock}", " FOR UPDATE SKIP LOCKED", "{now}", "now()", "{unfolded}", "LATERAL unnest(c.ids) j(id)", "{id}", "j.id", "{columns}", aliased(entryColumns))
 	case "mysql":
 		expand = append(expand, "{share}", " LOCK IN SHARE MODE", "{lock}", " FOR UPDATE SKIP LOCKED", "{now}", "utc_timestamp(6)",
+			"{unfolded}", "JSON_TABLE(c.ids, '$[*]' COLUMNS (id bigint PATH '$')) j", "{id}", "j.id",
 			"{list}", "(SELECT j.id FROM JSON_TABLE(?, '$[*]' COLUMNS (id bigint PATH '$')) j)",
 			"{columns}", strings.Replace(aliased(entryColumns), "e.created_at", "CAST(e.created_at AS char)", 1))
 	default:
@@ -64,7 +68,7 @@ func newLaneQueries(dialect string, t reliable.Tables) laneQueries {
 				WHERE n.lane = at.value ->> 0 AND n.causality_key > at.value ->> 1 ORDER BY n.causality_key, n.id LIMIT ?)
 			ORDER BY at.key, e.causality_key, e.id`
 		expand = append(expand, "{share}", "", "{lock}", "", "{now}", "strftime('%Y-%m-%d %H:%M:%f', 'now')",
-			"{list}", "(SELECT value FROM json_each(?))", "{columns}", aliased(entryColumns))
+			"{unfolded}", "json_each(c.ids) j", "{id}", "j.value", "{list}", "(SELECT value FROM json_each(?))", "{columns}", aliased(entryColumns))
 	}
 	replace := strings.NewReplacer(expand...)
 	for _, text := range q.all() {
@@ -74,7 +78,7 @@ func newLaneQueries(dialect string, t reliable.Tables) laneQueries {
 }
 
 func (q *laneQueries) all() []*string {
-	return []*string{&q.workers, &q.lanes, &q.hold, &q.lockLanes, &q.free, &q.take, &q.give, &q.entries, &q.held, &q.full, &q.lane}
+	return []*string{&q.workers, &q.lanes, &q.hold, &q.lockLanes, &q.free, &q.take, &q.give, &q.strayKeys, &q.entries, &q.held, &q.full, &q.lane}
 }
 
 // number writes the parameters as PostgreSQL does.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // A worker that dies leaves entries of which one may have killed it. They are
@@ -126,6 +128,21 @@ func (p *NonOrdered) until(ctx context.Context, ok func() bool) (bool, error) {
 			return false, nil
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// unfinished calls f, under the mutex, for each entry that is held.
+func (p *NonOrdered) unfinished(f func(e *reliable.OutboxEntry)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.claims {
+		rest := c.rest
+		for _, e := range c.entries {
+			if len(rest) > 0 && rest[0] == e.ID { // both are by id
+				rest = rest[1:]
+				f(e)
+			}
 		}
 	}
 }
