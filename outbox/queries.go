@@ -36,10 +36,10 @@ func deletePause(db *gorm.DB, t reliable.Tables, p reliable.Pause) (bool, error)
 }
 
 // selectPauses reads the whole table, which is small, from the database that is
-// written to: in a transaction, so that no resolver sends it to a replica.
+// written to.
 func selectPauses(db *gorm.DB, t reliable.Tables) ([]reliable.Pause, error) {
 	var rows []struct{ Context, ResourceClass, EventName, Callback, Reason, Since string }
-	err := db.Transaction(func(tx *gorm.DB) error {
+	err := onWriter(db, func(tx *gorm.DB) error {
 		return tx.Table(t.Pauses()).Select("id, context, resource_class, event_name, callback, reason, " + timeText(db, "paused_at") + " AS since").Order("paused_at, id").Scan(&rows).Error
 	})
 	if err != nil {
@@ -54,6 +54,16 @@ func selectPauses(db *gorm.DB, t reliable.Tables) ([]reliable.Pause, error) {
 		pauses[i] = reliable.Pause{Context: r.Context, Model: r.ResourceClass, Event: r.EventName, Callback: r.Callback, Reason: r.Reason, At: since}
 	}
 	return pauses, nil
+}
+
+// onWriter runs f, which only reads, in a transaction, so that no resolver sends
+// it to a replica. SQLite has none, and a transaction may keep others from
+// writing there.
+func onWriter(db *gorm.DB, f func(tx *gorm.DB) error) error {
+	if db.Name() == "sqlite" {
+		return f(db)
+	}
+	return db.Transaction(f)
 }
 
 // timeText is the expression for a column of times as text, which every driver

@@ -17,7 +17,7 @@ func selectParked(db *gorm.DB, t reliable.Tables, f ParkedFilter) ([]ParkedKey, 
 		ParkedKey
 		SinceText string
 	}
-	err := db.Transaction(func(tx *gorm.DB) error {
+	err := onWriter(db, func(tx *gorm.DB) error {
 		query := tx.Table(t.ParkedKeys() + " AS p").
 			Joins("JOIN " + t.Entries() + " AS e ON e.id = p.entry_id").
 			Where("e.dead_at IS NOT NULL AND e.lane IS NOT NULL AND e.processed_at IS NULL").

@@ -31,11 +31,17 @@ func selectParkedRow(tx *gorm.DB, t reliable.Tables, key string) (entry int64, e
 	return entry, tx.Table(t.ParkedKeys()).Select("entry_id").Where("causality_key = ?", key).Scan(&entry).Error
 }
 
+// deadEntry is an entry at which a key stands: what a release needs of it.
+type deadEntry struct {
+	reliable.OutboxEntry
+	reason string // class of its last error, as workers show it
+}
+
 // lockEntry locks an entry by the primary key. It returns nil if no key stands
 // at it: that is in the entry, the row of the parked key only shows it. A dead
 // entry without a lane was skipped.
-func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*reliable.OutboxEntry, error) {
-	query := "SELECT id, context, resource_class, event_name, owed, callbacks FROM " + t.Entries() +
+func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*deadEntry, error) {
+	query := "SELECT id, context, resource_class, event_name, owed, callbacks, error_class FROM " + t.Entries() +
 		" WHERE id = ? AND causality_key = ? AND dead_at IS NOT NULL AND lane IS NOT NULL AND processed_at IS NULL"
 	if tx.Name() != "sqlite" {
 		query += " FOR UPDATE"
@@ -43,13 +49,16 @@ func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*reliable.
 	var rows []struct {
 		ID                                int64
 		Context, ResourceClass, EventName string
-		Owed, Callbacks                   *string
+		Owed, Callbacks, ErrorClass       *string
 	}
 	if err := tx.Raw(query, id, key).Scan(&rows).Error; err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	r := rows[0]
-	e := &reliable.OutboxEntry{ID: r.ID, Context: r.Context, ResourceClass: r.ResourceClass, EventName: r.EventName, CausalityKey: key}
+	e := &deadEntry{OutboxEntry: reliable.OutboxEntry{ID: r.ID, Context: r.Context, ResourceClass: r.ResourceClass, EventName: r.EventName, CausalityKey: key}}
+	if r.ErrorClass != nil {
+		e.reason = *r.ErrorClass
+	}
 	if r.Callbacks != nil {
 		e.Callbacks = json.RawMessage(*r.Callbacks)
 	}
@@ -64,7 +73,7 @@ func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*reliable.
 // lockDead locks the first entry that a key may stand at, but for one. It looks
 // at the first of the key, by the index _lane: the head is the first, unless
 // ids don't follow the commits.
-func lockDead(tx *gorm.DB, t reliable.Tables, key string, except int64) (*reliable.OutboxEntry, error) {
+func lockDead(tx *gorm.DB, t reliable.Tables, key string, except int64) (*deadEntry, error) {
 	var id int64
 	query := "SELECT coalesce(min(id), 0) FROM (SELECT id, dead_at FROM " + t.Entries() + " WHERE lane = ? AND causality_key = ? ORDER BY id LIMIT ?) AS first" +
 		" WHERE dead_at IS NOT NULL AND id <> ?"
@@ -101,8 +110,8 @@ func updateSkipped(tx *gorm.DB, t reliable.Tables, id int64) error {
 }
 
 // upsertParked shows at which entry a key stands, by the primary key.
-func upsertParked(tx *gorm.DB, t reliable.Tables, key string, entry int64, reason string) error {
-	row := parkedRow{key, reliable.LaneOf(key), entry, reason}
+func upsertParked(tx *gorm.DB, t reliable.Tables, e *deadEntry) error {
+	row := parkedRow{e.CausalityKey, reliable.LaneOf(e.CausalityKey), e.ID, e.reason}
 	again := clause.OnConflict{
 		Columns:   []clause.Column{{Name: "causality_key"}},
 		DoUpdates: append(clause.AssignmentColumns([]string{"entry_id", "reason"}), clause.Assignments(map[string]any{"parked_at": gorm.Expr(now(tx))})...),

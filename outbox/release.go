@@ -37,9 +37,10 @@ var ErrNotParked = errors.New("not parked")
 // ReleaseKey lets a parked key go on. head is the entry at which it stands, as
 // [ParkedKey.Head] has it: if somebody else released that meanwhile, whatever
 // the key did since, nothing is changed and the error wraps [ErrNotParked]. Zero
-// is whichever head there is. Workers go on at once; the event is
-// [reliable.KeyReleased]. After another error it is not known whether the key
-// was released: look again, or repeat the call with the same head.
+// is whichever head there is. Workers are woken, and come to the key within
+// seconds; the event is [reliable.KeyReleased]. After another error it is not
+// known whether the key was released: look again, or repeat the call with the
+// same head.
 //
 // A key with another dead entry, which order by commit (StrictOrder) rules out,
 // stays parked at that.
@@ -125,7 +126,7 @@ func (o *Outbox) release(ctx context.Context, t reliable.Tables, key string, hea
 }
 
 // act does to the head what the operator wants.
-func act(tx *gorm.DB, t reliable.Tables, e *reliable.OutboxEntry, how Release) error {
+func act(tx *gorm.DB, t reliable.Tables, e *deadEntry, how Release) error {
 	switch how {
 	case RetryHead:
 		kind, callbacks, err := e.Redrive()
@@ -152,7 +153,7 @@ func passOn(tx *gorm.DB, t reliable.Tables, key string, row, released int64) err
 	case err != nil:
 		return err
 	case next != nil:
-		return upsertParked(tx, t, key, next.ID, "dead beside an entry that was released")
+		return upsertParked(tx, t, next)
 	default:
 		return deleteParked(tx, t, key, row, released)
 	}

@@ -215,10 +215,13 @@ func TestReleaseBesideAnother(t *testing.T) {
 		o := outbox.Of(db)
 		ids := record(t, db, "ann", "a", "b", "c")
 		die(t, db, "ann", ids[1], "05")
-		exec(t, db, "UPDATE outbox_entries SET dead_at = created_at WHERE id = ?", ids[0])
+		exec(t, db, "UPDATE outbox_entries SET dead_at = created_at, error_class = 'crash' WHERE id = ?", ids[0])
 		for _, head := range []int64{ids[1], ids[0]} {
 			if got := parked(t, o); got["ann"] != head {
 				t.Fatalf("parked = %v, want %d", got, head)
+			}
+			if reason := map[int64]string{ids[1]: "ledger", ids[0]: "crash"}[head]; count(t, db, "outbox_parked_keys WHERE reason = '"+reason+"'") != 1 {
+				t.Errorf("the reason is not %s", reason)
 			}
 			if err := o.ReleaseKey(t.Context(), "ann", head, outbox.SkipHead); err != nil {
 				t.Fatal(err)
