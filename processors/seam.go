@@ -51,7 +51,8 @@ type Site struct {
 // [reliable.StateReleased], in the Finish that tells of that one or a later one.
 type KeyOrdered interface {
 	// KeyPolicy says what becomes of a key whose first entry can't be done. It
-	// is never empty, and always the same once Run has called ready.
+	// is always the same once Run has called ready. Empty is that of a processor
+	// without an order, after all.
 	KeyPolicy() reliable.KeyPolicy
 }
 

@@ -3,6 +3,7 @@ package reliable
 import (
 	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +68,12 @@ func (b *Batch) Process(ctx context.Context, e *OutboxEntry, report func(Outcome
 		*r = run{}
 		b.plugin.runs.Put(r)
 	}
+}
+
+// OwesTx reports whether one of e's callbacks is a RunTx: such an entry may be
+// completed before anything that was run earlier is durable.
+func (b *Batch) OwesTx(e *OutboxEntry) bool {
+	return slices.ContainsFunc(b.plugin.units(e), func(u *unit) bool { return u.callback != nil && u.callback.tx })
 }
 
 // now is the database's time, reckoned from the claim by this process's

@@ -39,6 +39,7 @@ type Outcome struct {
 	RetryAt      time.Time       // StateRetry: when the earliest pending callback is due, by the database's clock
 	Attempts     int             // the entry's new count of failed attempts
 	Parked       bool            // StateDead: the entry's causality key stops at it
+	Completed    bool            // StateDone: the entry's last RunTx has committed that already
 	Interrupted  bool            // a shutdown or a lost lease cut the run short; no attempt is burnt
 	ErrorClass   string          // of the last failure; empty without one
 	ErrorMessage string          // of the last failure: valid UTF-8, no NUL, at most 8 KiB

@@ -90,7 +90,7 @@ func (r *run) transact(ctx context.Context, u *unit, fn func(tx *gorm.DB) error)
 		}
 	}
 	failpoint.Hit("runtx.committed")
-	r.committed = true
+	r.committed, r.out.Completed = true, outcome.State == StateDone
 	b.committed()
 	return nil
 }

@@ -40,6 +40,7 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take(b, o)
+	f.follow(b, o)
 	f.await(0)
 }
 
@@ -50,6 +51,7 @@ func (f *finisher) addGroup(b *batch, outcomes []reliable.Outcome) {
 	f.running -= len(outcomes) - 1
 	for _, o := range outcomes {
 		f.take(b, o)
+		f.follow(b, o)
 	}
 	f.await(0)
 }
@@ -86,6 +88,22 @@ func (f *finisher) take(b *batch, o reliable.Outcome) {
 	}
 }
 
+// follow lets go on, or gives back, what is held back behind an entry. Its
+// outcome was taken before: nothing of what follows is written any earlier.
+func (f *finisher) follow(b *batch, o reliable.Outcome) {
+	if b.chains == nil || f.closed {
+		return
+	}
+	released, waits := f.shift.queue.follow(b, &o)
+	for _, e := range released {
+		f.take(b, reliable.Outcome{Entry: e, State: reliable.StateReleased})
+	}
+	if waits {
+		b.urgent = true
+		f.wake()
+	}
+}
+
 // slice returns an empty slice for up to n outcomes: one that was written
 // already, or a new one.
 func (f *finisher) slice(n int) []reliable.Outcome {
@@ -98,9 +116,9 @@ func (f *finisher) slice(n int) []reliable.Outcome {
 }
 
 // full reports whether what waits should not wait any longer: there is a whole
-// group, or all of b.
+// group, or all of b, or some of b waits for it.
 func (f *finisher) full(b *batch) bool {
-	return f.waiting >= f.shift.FinishGroup || b.owing == 0
+	return f.waiting >= f.shift.FinishGroup || b.owing == 0 || b.urgent
 }
 
 func (f *finisher) wake() {
@@ -143,6 +161,7 @@ func (f *finisher) flush() (last bool) {
 	outcomes := make([][]reliable.Outcome, len(batches))
 	for i, b := range batches {
 		outcomes[i], b.waiting = b.waiting, nil
+		b.urgent = false
 	}
 	f.mu.Unlock()
 	for i, b := range batches {
@@ -172,6 +191,9 @@ func (f *finisher) write(b *batch, outcomes []reliable.Outcome) {
 			f.lose(b)
 		} else {
 			f.publish(outcomes)
+			if b.chains != nil {
+				f.shift.queue.durable(b, outcomes)
+			}
 		}
 	}
 	f.settle(b, len(outcomes))

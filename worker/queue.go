@@ -24,11 +24,13 @@ type batch struct {
 	cancel context.CancelCauseFunc
 	over   chan struct{} // closed when every entry is settled
 
-	entries []*reliable.OutboxEntry // not started; guarded by the queue's mutex
+	entries []*reliable.OutboxEntry // not started, and may be; guarded by the queue's mutex
+	chains  *chains                 // holds back others; nil if there are none
 	running int                     // guarded by the queue's mutex
 	waiting []reliable.Outcome      // not durable, nor on their way; guarded by the finisher's mutex
 	owing   int                     // without an outcome; guarded by the finisher's mutex
 	open    int                     // without a durable one; guarded by the finisher's mutex
+	urgent  bool                    // an entry waits until what waits is durable; guarded by the finisher's mutex
 	lost    bool                    // guarded by the finisher's mutex
 }
 
@@ -41,10 +43,13 @@ type queue struct {
 	mu      sync.Mutex
 	more    *sync.Cond // there are batches, or the queue is closed
 	low     chan struct{}
-	batches []*batch // with entries that are not started
-	left    int      // how many such entries
-	idle    int      // executors that wait
-	alive   int      // executors
+	batches []*batch        // with entries that may be started
+	ready   int             // how many such entries
+	left    int             // with those that are held back
+	holding map[*batch]bool // that hold entries back; nil before the first
+	chains  int             // keys of which entries are held back
+	idle    int             // executors that wait
+	alive   int             // executors
 	closed  bool
 	mean    time.Duration // what an entry takes, lately; 0 is not known
 }
@@ -60,7 +65,9 @@ func (q *queue) put(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.batches = append(q.batches, b)
+	q.ready += len(b.entries)
 	q.left += len(b.entries)
+	q.hold(b)
 	q.more.Broadcast()
 }
 
@@ -78,6 +85,7 @@ func (q *queue) take(most int) (*batch, []*reliable.OutboxEntry) {
 				q.batches = q.batches[1:]
 			}
 			b.running += len(group)
+			q.ready -= len(group)
 			q.left -= len(group)
 			q.signal()
 			return b, group
@@ -114,7 +122,9 @@ func (q *queue) drop(b *batch) int {
 	defer q.mu.Unlock()
 	n := len(b.entries)
 	b.entries = nil
+	q.ready -= n
 	q.left -= n
+	n += q.forget(b)
 	q.batches = slices.DeleteFunc(q.batches, func(other *batch) bool { return other == b })
 	q.signal()
 	return n
@@ -139,8 +149,10 @@ func (q *queue) want() int {
 		}
 		return int(min(d*time.Duration(q.threads)/q.mean, MaxBatchSize))
 	}
+	enough := q.left >= in(leadTime) && (q.left == q.ready || q.ready+q.chains >= q.threads)
+	waits := q.ready == 0 && q.idle > 0 // an executor, though entries may be held back
 	switch {
-	case q.closed, q.left > 0 && (len(q.batches) > 1 || q.left >= in(leadTime)), q.left == 0 && q.idle == 0 && q.mean > leadTime:
+	case q.closed, !waits && q.left > 0 && (len(q.batches) > 1 || enough), !waits && q.ready == 0 && q.mean > leadTime:
 		return 0
 	}
 	return max(in(batchTime), q.idle, 1)
@@ -171,7 +183,13 @@ func (q *queue) close() []*batch {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.more.Broadcast()
-	return slices.Clone(q.batches)
+	rest := slices.Clone(q.batches)
+	for b := range q.holding {
+		if len(b.entries) == 0 { // or else it is there already
+			rest = append(rest, b)
+		}
+	}
+	return rest
 }
 
 // busy returns how many executors have not ended.

@@ -150,6 +150,10 @@ func (s *shift) begin(claim processors.Claim) {
 	b := &batch{Claim: claim, entries: entries, owing: len(entries), open: len(entries), over: make(chan struct{})}
 	b.run = s.plugin.NewBatch(s.DB, entries, claim.Token(), claim.At())
 	b.run.Timeout, b.run.Finisher, b.run.NoBreaker = s.CallbackTimeout, claim, s.NoBreaker
+	if policy := s.keyPolicy(); policy != "" {
+		b.run.KeyPolicy = policy
+		b.entries, b.chains = newChains(entries, policy)
+	}
 	work, cancel := context.WithCancelCause(s.work)
 	b.work, b.cancel = leased{work, b}, cancel
 	go func() {

@@ -164,7 +164,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		<-kept //nolint:errcheck // what was broken off is no failure
 		return nil
 	}
-	monitor.Publish(&reliable.Started{Worker: w.id, Threads: w.Threads, Processor: "non_ordered"})
+	monitor.Publish(&reliable.Started{Worker: w.id, Threads: w.Threads, Processor: w.processor()})
 	s := newShift(w) //nolint:contextcheck // what runs is finished after ctx is done
 	released, err := s.run(ctx)
 	stopKeeping()
@@ -174,6 +174,22 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer cancel()
 	_ = monitor.Flush(flush) // a slow subscriber does not fail the worker
 	return err
+}
+
+// keyPolicy returns what becomes of causality keys; empty without an order.
+func (w *Worker) keyPolicy() reliable.KeyPolicy {
+	if ordered, ok := w.Processor.(processors.KeyOrdered); ok {
+		return ordered.KeyPolicy()
+	}
+	return ""
+}
+
+// processor returns the name of the processor.
+func (w *Worker) processor() string {
+	if w.keyPolicy() == "" {
+		return "non_ordered"
+	}
+	return "ordered"
 }
 
 // trouble tells the monitor of an error that the worker survives.
