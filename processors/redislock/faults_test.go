@@ -2,8 +2,11 @@ package redislock_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb/proxy"
@@ -16,7 +19,10 @@ func again(t *testing.T, l *redislock.Locker, name string) {
 	t.Helper()
 	ctx := within(t, time.Minute)
 	for {
-		_, err := l.Lock(soon(t), name, ttl)
+		lock, err := l.Lock(soon(t), name, 5*time.Second) // one that nobody hears of ends soon
+		if err == nil {
+			err = lock.Extend(soon(t), ttl)
+		}
 		if err == nil {
 			return
 		}
@@ -229,22 +235,54 @@ func TestSplit(t *testing.T) {
 	wantUnknown(t, "Lock of what one holds of three, with one dead", second(open(t, servers.urls()...).Lock(soon(t), "a", ttl)))
 }
 
+// counted counts the commands that a client is given.
+type counted struct{ commands atomic.Int64 }
+
+func (*counted) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, command redis.Cmder) error {
+		c.commands.Add(1)
+		return next(ctx, command)
+	}
+}
+
+func (*counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
 // A node that is late is left alone for a while, and asked again after it.
 func TestLateNodeRests(t *testing.T) {
 	servers := start(t, 3)
 	between := proxy.Start(t, testdb.Redis, servers[2].URL)
-	urls := servers.urls()
+	urls, asked := servers.urls(), new(counted)
 	urls[2] = between.URL(urls[2])
-	l := open(t, urls...)
-	lock := held(t, l, "a")
-	between.Pause()
-	if err := lock.Extend(within(t, 300*time.Millisecond), ttl); err != nil {
-		t.Fatalf("Extend with a late node = %v", err)
+	var clients []redis.UniversalClient
+	for _, url := range urls {
+		o, err := redis.ParseURL(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.ContextTimeoutEnabled, o.MaxRetries = true, -1
+		client := redis.NewClient(o)
+		t.Cleanup(func() { _ = client.Close() })
+		clients = append(clients, client)
 	}
-	// With the node asked, this would take the hour.
-	l.Timeout = time.Hour
-	if err := lock.Extend(t.Context(), ttl); err != nil {
-		t.Errorf("Extend while it rests = %v", err)
+	clients[2].AddHook(asked)
+	l, err := redislock.New(clients...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Timeout = 10 * time.Second
+	lock := held(t, l, "a")
+	l.Timeout = time.Second
+	between.Pause()
+	ctx := within(t, 30*time.Second)
+	for before := int64(-1); before != asked.commands.Load(); { // until an Extend does without it
+		before = asked.commands.Load()
+		if err := lock.Extend(ctx, ttl); err != nil {
+			t.Fatalf("Extend with a late node, %d times asked = %v", before, err)
+		}
 	}
 	between.Resume()
 	servers[0].Kill()
