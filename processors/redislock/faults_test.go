@@ -193,7 +193,11 @@ func TestQuorum(t *testing.T) {
 // the call ended while it waited for the others.
 func TestMinorityIsGivenBack(t *testing.T) {
 	servers := start(t, 3)
-	l := open(t, servers.urls()...)
+	urls := servers.urls()
+	urls[2] += "?read_timeout=1m" // so that the call is what ends
+	l := open(t, urls...)
+	held(t, l, "b")
+	servers[0].Flush(t)
 	servers[1].Kill()
 	if err := servers[2].Pause(); err != nil {
 		t.Fatal(err)
