@@ -21,7 +21,7 @@ type thing struct{ ID uint }
 func TestMainReportsEveryMistakeAtOnce(t *testing.T) {
 	var out bytes.Buffer
 	p := program{environ: []string{
-		"THREADS=abc", "DB_POOL=0", "RELIABLE_POLL_INTERVAL=5", "RELIABLE_PROCESSOR=orderd", "RELIABLE_COMPLETION=drop", "LOG_LEVEL=loud",
+		"THREADS=abc", "DB_POOL=0", "RELIABLE_POLL_INTERVAL=5", "RELIABLE_PROCESSOR=orderd", "RELIABLE_KEY_POLICY=wait", "RELIABLE_COMPLETION=drop", "LOG_LEVEL=loud",
 		"RELIABLE_BATCH_SIZE=5000", "RELIABLE_BATCHSIZE=5", "RELIABLE_RETENTION=3",
 	}, errors: &out}
 	if code := p.main(nil); code != ExitConfiguration {
@@ -30,7 +30,7 @@ func TestMainReportsEveryMistakeAtOnce(t *testing.T) {
 	for _, want := range []string{
 		`THREADS="abc": want a whole number from 1 to 10000 (example: THREADS=8)`, `DB_POOL="0": want a whole number`,
 		`RELIABLE_POLL_INTERVAL="5": want a duration from 1ms to 1h (example: RELIABLE_POLL_INTERVAL=500ms)`,
-		`RELIABLE_PROCESSOR="orderd": want non_ordered`, `RELIABLE_COMPLETION="drop": want archive, delete, keep`, `LOG_LEVEL="loud": want debug, info, warn, error`,
+		`RELIABLE_PROCESSOR="orderd": want non_ordered, ordered (example: RELIABLE_PROCESSOR=ordered)`, `RELIABLE_KEY_POLICY="wait": want park, block, skip`, `RELIABLE_COMPLETION="drop": want archive, delete, keep`, `LOG_LEVEL="loud": want debug, info, warn, error`,
 		`RELIABLE_RETENTION="3": want a duration of 1m or more, or forever (example: RELIABLE_RETENTION=72h)`,
 		`RELIABLE_BATCH_SIZE="5000": want a whole number from 1 to 1000`, `RELIABLE_BATCHSIZE is not known`,
 		`DATABASE_URL is not set (example: postgres://user:pass@host/db)`,

@@ -14,6 +14,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // settings is what the environment says. The tag want says what a variable
@@ -29,7 +30,8 @@ type settings struct {
 	CallbackTimeout time.Duration `env:"RELIABLE_CALLBACK_TIMEOUT" envDefault:"1m" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"1m"`
 	ShutdownTimeout time.Duration `env:"RELIABLE_SHUTDOWN_TIMEOUT" envDefault:"25s" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"25s"`
 	Listen          string        `env:"RELIABLE_LISTEN" envDefault:"on" oneof:"on off" example:"off"`
-	Processor       string        `env:"RELIABLE_PROCESSOR" envDefault:"non_ordered" oneof:"non_ordered" example:"non_ordered"`
+	Processor       string        `env:"RELIABLE_PROCESSOR" envDefault:"non_ordered" oneof:"non_ordered ordered" example:"ordered"`
+	KeyPolicy       string        `env:"RELIABLE_KEY_POLICY" envDefault:"park" oneof:"park block skip" example:"park"`
 	Completion      string        `env:"RELIABLE_COMPLETION" envDefault:"archive" oneof:"archive delete keep" example:"archive"`
 	Retention       retention     `env:"RELIABLE_RETENTION" envDefault:"72h" want:"a duration of 1m or more, or forever" example:"72h"`
 	Breaker         string        `env:"RELIABLE_BREAKER" envDefault:"on" oneof:"on off" example:"off"`
@@ -185,11 +187,8 @@ func (s *settings) apply(w *Worker) error {
 	fill(&w.ShutdownTimeout, s.ShutdownTimeout)
 	fill(&w.NoListen, s.Listen == "off")
 	fill(&w.NoBreaker, s.Breaker == "off")
-	if w.Processor == nil {
-		w.Processor = &processors.NonOrdered{
-			LeaseTTL: s.LeaseTTL, Completion: processors.Completion(s.Completion),
-			Housekeeping: processors.Housekeeping{Retention: time.Duration(s.Retention)},
-		}
+	if err := s.applyProcessor(w); err != nil {
+		return err
 	}
 	if w.DB == nil || w.DB.Config == nil {
 		return errors.New("worker: the program returned a Worker without DB")
@@ -211,6 +210,31 @@ func (s *settings) apply(w *Worker) error {
 	pool.SetMaxOpenConns(callbacks)
 	pool.SetMaxIdleConns(callbacks)
 	return nil
+}
+
+// applyProcessor gives the worker its processor. How entries are ordered is not
+// left to whoever speaks last: what the environment says of it must be true.
+func (s *settings) applyProcessor(w *Worker) error {
+	if w.Processor == nil {
+		completion, housekeeping := processors.Completion(s.Completion), processors.Housekeeping{Retention: time.Duration(s.Retention)}
+		if s.Processor == "ordered" {
+			w.Processor = &processors.OrderedByCausalityKey{LeaseTTL: s.LeaseTTL, Completion: completion, Housekeeping: housekeeping, Policy: reliable.KeyPolicy(s.KeyPolicy)}
+		} else {
+			w.Processor = &processors.NonOrdered{LeaseTTL: s.LeaseTTL, Completion: completion, Housekeeping: housekeeping}
+		}
+	}
+	var mistakes []error
+	if name := w.processor(); s.given["RELIABLE_PROCESSOR"] && s.Processor != name {
+		mistakes = append(mistakes, fmt.Errorf("worker: RELIABLE_PROCESSOR=%s, but the program sets a processor that is %s: leave the variable out, or the processor", s.Processor, name))
+	}
+	switch policy := w.keyPolicy(); {
+	case !s.given["RELIABLE_KEY_POLICY"]:
+	case policy == "":
+		mistakes = append(mistakes, fmt.Errorf("worker: RELIABLE_KEY_POLICY=%s, but the processor keeps no order: set RELIABLE_PROCESSOR=ordered, or leave the variable out", s.KeyPolicy))
+	case string(policy) != s.KeyPolicy:
+		mistakes = append(mistakes, fmt.Errorf("worker: RELIABLE_KEY_POLICY=%s, but the program sets a processor whose policy is %s: leave the variable out, or the processor", s.KeyPolicy, policy))
+	}
+	return errors.Join(mistakes...)
 }
 
 func fill[T comparable](field *T, value T) {

@@ -186,6 +186,9 @@ func (w *Worker) keyPolicy() reliable.KeyPolicy {
 
 // processor returns the name of the processor.
 func (w *Worker) processor() string {
+	if named, ok := w.Processor.(interface{ Name() string }); ok {
+		return named.Name()
+	}
 	if w.keyPolicy() == "" {
 		return "non_ordered"
 	}
