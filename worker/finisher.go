@@ -194,6 +194,12 @@ func (f *finisher) write(b *batch, outcomes []reliable.Outcome) {
 			if b.chains != nil {
 				f.shift.queue.durable(b, outcomes)
 			}
+			if b.run.KeyPolicy != "" {
+				select {
+				case f.shift.freed <- struct{}{}:
+				default:
+				}
+			}
 		}
 	}
 	f.settle(b, len(outcomes))

@@ -82,7 +82,7 @@ func (l *listener) run(ctx context.Context) {
 		}
 		delay := min(firstRetry<<min(failures, 10), lastRetry)
 		failures++
-		pause(ctx, nil, nil, delay/2+rand.N(delay/2)) // a database that comes back is not stormed
+		pause(ctx, nil, nil, nil, delay/2+rand.N(delay/2)) // a database that comes back is not stormed
 	}
 }
 

@@ -25,10 +25,11 @@ type shift struct {
 	queue    *queue
 	reading  sync.WaitGroup // of models, ahead of their callbacks
 	finisher *finisher
+	freed    chan struct{} // what is behind an entry of its key may be claimed now
 }
 
 func newShift(w *Worker) *shift {
-	s := &shift{Worker: w, queue: newQueue(w.Threads)}
+	s := &shift{Worker: w, queue: newQueue(w.Threads), freed: make(chan struct{}, 1)}
 	s.work, s.cancel = context.WithCancelCause(context.Background())
 	s.finisher = newFinisher(s)
 	return s
@@ -132,10 +133,10 @@ func (s *shift) claim(ctx context.Context) {
 		case err != nil:
 			failures++
 			s.trouble("claim", err)
-			pause(ctx, nil, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
+			pause(ctx, nil, nil, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
 		case claim == nil:
 			failures = 0
-			pause(ctx, wake, heard, s.PollInterval*time.Duration(s.IdleMultiplier))
+			pause(ctx, wake, heard, s.freed, s.PollInterval*time.Duration(s.IdleMultiplier))
 		default:
 			failures = 0
 			s.plugin.Monitor().Publish(&reliable.BatchClaimed{Worker: s.id, Token: claim.Token(), Entries: len(claim.Entries()), Took: time.Since(begun)})
@@ -208,14 +209,15 @@ func bounded(step func(context.Context) error) error {
 }
 
 // pause waits for d, give or take a tenth, a wake of this process or another,
-// or the end.
-func pause(ctx context.Context, wake, heard <-chan struct{}, d time.Duration) {
+// an entry that was finished before others of its key, or the end.
+func pause(ctx context.Context, wake, heard, freed <-chan struct{}, d time.Duration) {
 	timer := time.NewTimer(d - d/10 + rand.N(d/5+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-wake:
 	case <-heard:
+	case <-freed:
 	case <-ctx.Done():
 	}
 }
