@@ -29,6 +29,7 @@ import (
 const (
 	Threads     = 4
 	FinishGroup = 5
+	MaxAttempts = 10                      // of a posting's callbacks
 	Bound       = Threads + 2*FinishGroup // entries that may run again after one kill
 )
 
@@ -90,17 +91,30 @@ func Callbacks(run func(ctx context.Context, c Call) error) *reliable.Registry {
 		})
 	}
 	reliable.Register(r, reliable.Model[Posting]{CausalityKey: func(p *Posting) string { return p.Account }})
-	reliable.AfterCommit(r, reliable.Callback[Posting]{
-		Name:    "book",
+	reliable.AfterCommit(r, posting("book", run))
+	return r
+}
+
+// NewCallbacks are those of a later release: a posting owes "tell" as well.
+func NewCallbacks(run func(ctx context.Context, c Call) error) *reliable.Registry {
+	r := Callbacks(run)
+	reliable.AfterCommit(r, posting("tell", run))
+	return r
+}
+
+// posting returns a callback of postings.
+func posting(name string, run func(ctx context.Context, c Call) error) reliable.Callback[Posting] {
+	return reliable.Callback[Posting]{
+		Name:    name,
 		On:      reliable.OpCreate,
 		Backoff: reliable.Exponential(20*time.Millisecond, 200*time.Millisecond),
 		Run: func(ctx context.Context, c reliable.Change[Posting]) error {
 			p := c.After()
-			return run(ctx, Call{c.Entry.ID, c.Token, "book", c.Attempt, p.ID, 0, p.Fails})
+			return run(ctx, Call{c.Entry.ID, c.Token, name, c.Attempt, p.ID, 0, p.Fails})
 		},
-		NoModel: true,
-	})
-	return r
+		NoModel:     true,
+		MaxAttempts: MaxAttempts,
+	}
 }
 
 // Idle is a callback that does nothing.

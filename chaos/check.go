@@ -13,7 +13,7 @@ type Facts struct {
 	LeaseTTL   time.Duration
 	MaxCrashes int
 	Bound      int         // entries that may run again after one kill or lost lease
-	Skip       bool        // a dead entry does not keep those after it in its key
+	Skip       int         // failures of a callback after which its entry is dead, and its key goes on; 0: it does not go on
 	Entries    []EntryFact // all that are in the tables at the end
 }
 
@@ -99,6 +99,9 @@ func (j *judge) complete(runs map[int64][]*Run) {
 		if !e.Done && !e.Dead {
 			j.Lost++
 			j.fault("I2: entry %d is neither done nor dead", e.ID)
+			continue
+		}
+		if _, gone := j.history.Discarded[e.ID]; gone {
 			continue
 		}
 		for _, callback := range e.Owed {

@@ -62,11 +62,11 @@ func (k *keyline) over(id int64, r *Run, hold *Hold, last map[string]*Run) bool 
 			return false
 		}
 	}
-	if k.facts.Skip && k.buried(e, r.Start) {
+	if at, gone := k.history.Discarded[id]; gone && at <= r.Start || k.crashed(e) {
 		return true
 	}
 	for _, callback := range e.Owed {
-		if run := last[callback]; run == nil || run.Result != "ok" {
+		if run := last[callback]; run == nil || run.Result != "ok" && !k.skips(run) {
 			k.disorder("entry %d started under token %d at %d, before %s succeeded for entry %d", r.Entry, r.Token, r.Start, callback, id)
 			return false
 		}
@@ -82,18 +82,15 @@ func (k *keyline) over(id int64, r *Run, hold *Hold, last map[string]*Run) bool 
 	return true
 }
 
-// buried reports whether an entry was dead at a time. Of one that a rescue let
-// die nothing is noted: that it never ended is then enough.
-func (k *keyline) buried(e *EntryFact, at int64) bool {
-	known := false
-	for _, hold := range k.holds {
-		if buried, ok := hold.Buried[e.ID]; ok {
-			if known = true; buried <= at {
-				return true
-			}
-		}
-	}
-	return e.Dead && !known
+// skips reports whether a key goes on after a run that failed.
+func (k *keyline) skips(r *Run) bool {
+	return k.facts.Skip > 0 && r.Result == "failed" && r.Attempt >= k.facts.Skip
+}
+
+// crashed reports whether a key goes on without an entry that a rescue let die:
+// of when, nothing is noted.
+func (k *keyline) crashed(e *EntryFact) bool {
+	return k.facts.Skip > 0 && e.Dead && e.Crashes >= k.facts.MaxCrashes
 }
 
 // written reports whether, under a lower token and before that claim was there,

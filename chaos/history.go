@@ -36,7 +36,6 @@ type Hold struct {
 	IDs      []int64
 	Given    map[int64]int64 // by entry: when the worker was about to finish or release it
 	Written  map[int64]int64 // by entry: when the worker was about to finish it
-	Buried   map[int64]int64 // by entry: when it was about to finish it as dead
 	Finished map[int64]int64 // by entry: when nothing was owed any more, durably
 }
 
@@ -48,6 +47,8 @@ type History struct {
 	Exits map[int]Exit     // by worker
 	Fault map[string]int64 // how often each was seen
 	Blind int              // claims of which it is not known whether they were there: the answer, or the worker, was lost
+
+	Retried, Discarded map[int64]int64 // by entry: when an operator was about to do that, last
 }
 
 // Exit is the end of a worker.
@@ -66,7 +67,10 @@ func ReadLedger(path string) (*History, error) {
 }
 
 func readHistory(text string) (*History, error) {
-	h := &History{Holds: make(map[int64]*Hold), Beats: make(map[int][]int64), Exits: make(map[int]Exit), Fault: make(map[string]int64)}
+	h := &History{
+		Holds: make(map[int64]*Hold), Beats: make(map[int][]int64), Exits: make(map[int]Exit), Fault: make(map[string]int64),
+		Retried: make(map[int64]int64), Discarded: make(map[int64]int64),
+	}
 	var lines []line
 	for row := range strings.Lines(text) {
 		if l, ok := parse(row); ok {
@@ -103,7 +107,7 @@ func (h *History) note(l *line, open map[string]*Run) {
 		h.Blind--
 		h.Holds[l.number(0)] = &Hold{
 			Worker: l.worker, Token: l.number(0), Before: l.number(1), From: l.at, IDs: l.ids(2),
-			Given: make(map[int64]int64), Written: make(map[int64]int64), Buried: make(map[int64]int64), Finished: make(map[int64]int64),
+			Given: make(map[int64]int64), Written: make(map[int64]int64), Finished: make(map[int64]int64),
 		}
 	case "start":
 		r := &Run{
@@ -117,12 +121,20 @@ func (h *History) note(l *line, open map[string]*Run) {
 			r.End, r.Result = l.at, l.text(4)
 			delete(open, l.run())
 		}
-	case "finishing", "burying", "releasing", "finished":
+	case "finishing", "releasing", "finished":
 		if hold := h.Holds[l.number(0)]; hold != nil {
 			hold.note(l)
 		}
 	case "beat":
 		h.Beats[l.worker] = append(h.Beats[l.worker], l.number(0))
+	case "retried":
+		for _, id := range l.ids(0) {
+			h.Retried[id] = l.at
+		}
+	case "discarded":
+		for _, id := range l.ids(0) {
+			h.Discarded[id] = l.at
+		}
 	case "exit":
 		h.Exits[l.worker] = Exit{l.at, l.text(0)}
 	case "fault":
@@ -135,7 +147,7 @@ func (h *History) note(l *line, open map[string]*Run) {
 // note takes in what became of entries. Of several tries the first counts.
 func (h *Hold) note(l *line) {
 	for _, at := range map[string][]map[int64]int64{
-		"finishing": {h.Given, h.Written}, "burying": {h.Buried}, "releasing": {h.Given}, "finished": {h.Finished},
+		"finishing": {h.Given, h.Written}, "releasing": {h.Given}, "finished": {h.Finished},
 	}[l.kind] {
 		for _, id := range l.ids(1) {
 			if _, ok := at[id]; !ok {

@@ -20,10 +20,11 @@ import (
 //	start     AT PROCESS TOKEN ENTRY CALLBACK ATTEMPT SUBJECT
 //	end       AT PROCESS TOKEN ENTRY CALLBACK ATTEMPT ok|failed
 //	finishing AT PROCESS TOKEN IDS                   outcomes are about to be made durable
-//	burying   AT PROCESS TOKEN IDS                   those of them that are dead
 //	finished  AT PROCESS TOKEN IDS                   entries of which nothing is owed any more, durably
 //	releasing AT PROCESS TOKEN IDS                   entries are about to be given back
 //	beat      AT PROCESS SENT                        the lease lasts from SENT on
+//	retried   AT PROCESS IDS                         an operator lets dead entries begin anew
+//	discarded AT PROCESS IDS                         an operator gives entries up
 //	exit      AT PROCESS killed|clean|failed         what the test saw of the end of a worker
 //	fault     AT PROCESS WHAT                        what the test did
 //

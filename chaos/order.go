@@ -176,5 +176,5 @@ func (k *keyline) durable() {
 // ledger may not: the worker was killed before it noted that.
 func (k *keyline) settled(id int64) bool {
 	e := k.entries[id]
-	return e.Done || e.Dead && k.facts.Skip
+	return e.Done || e.Dead && k.facts.Skip > 0
 }

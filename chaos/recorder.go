@@ -61,7 +61,7 @@ type recorded struct {
 // Finish implements [processors.Claim].
 func (c *recorded) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 	finishing, done := make([]int64, 0, len(outcomes)), make([]int64, 0, len(outcomes))
-	var dead, releasing []int64
+	var releasing []int64
 	for i := range outcomes {
 		id, state := outcomes[i].Entry.ID, outcomes[i].State
 		if state == reliable.StateReleased {
@@ -72,11 +72,8 @@ func (c *recorded) Finish(ctx context.Context, outcomes []reliable.Outcome) erro
 		if state == reliable.StateDone || state == reliable.StateDead {
 			done = append(done, id)
 		}
-		if state == reliable.StateDead {
-			dead = append(dead, id)
-		}
 	}
-	if err := errors.Join(c.tell("releasing", releasing), c.tell("burying", dead), c.tell("finishing", finishing)); err != nil {
+	if err := errors.Join(c.tell("releasing", releasing), c.tell("finishing", finishing)); err != nil {
 		return err
 	}
 	if err := c.Claim.Finish(ctx, outcomes); err != nil {

@@ -25,7 +25,7 @@ func (j *judge) repeats(runs []*Run, again map[string]map[int64]bool) {
 		case before.Token == r.Token:
 			j.fault("I5: %s ran twice for entry %d under token %d", r.Callback, r.Entry, r.Token)
 			continue
-		case before.Result == "failed" && r.Attempt == before.Attempt+1:
+		case before.Result == "failed" && (r.Attempt == before.Attempt+1 || r.Attempt == 1 && j.retried(r.Entry, before.End, r.Start)):
 			continue
 		case r.Attempt != before.Attempt:
 			j.fault("I6: %s for entry %d ran as attempt %d after attempt %d (%s)", r.Callback, r.Entry, r.Attempt, before.Attempt, before.Result)
@@ -50,6 +50,12 @@ func (j *judge) repeats(runs []*Run, again map[string]map[int64]bool) {
 		}
 		again[cause][r.Entry] = true
 	}
+}
+
+// retried reports whether an operator let an entry begin anew between two times.
+func (j *judge) retried(id, from, to int64) bool {
+	at, ok := j.history.Retried[id]
+	return ok && from <= at && at <= to
 }
 
 // cause returns why what a worker held may run again: it lost that lease while
@@ -94,6 +100,9 @@ func (j *judge) counters(runs map[int64][]*Run) {
 			if blind -= more; blind < 0 {
 				j.fault("I6: entry %d counts %d crashes; a worker was gone while it held that entry alone %d times", e.ID, e.Crashes, lost[e.ID])
 			}
+		}
+		if _, anew := j.history.Retried[e.ID]; anew {
+			continue // its attempts are counted from there
 		}
 		highest, failed := make(map[string]int), make(map[string]int)
 		for _, r := range runs[e.ID] {

@@ -29,6 +29,7 @@ type scene struct {
 	db      *gorm.DB
 	ledger  string
 	lease   time.Duration
+	skip    int    // as in chaos.Facts
 	program string // of the workers; empty is victim
 }
 
@@ -205,7 +206,7 @@ func (s *scene) check(t *testing.T, kills int) {
 func (s *scene) judge(t *testing.T) *chaos.Report {
 	t.Helper()
 	h := s.history(t)
-	report := chaos.Check(h, chaos.Facts{LeaseTTL: s.lease, MaxCrashes: 3, Bound: chaos.Bound, Entries: facts(t, s.db)})
+	report := chaos.Check(h, chaos.Facts{LeaseTTL: s.lease, MaxCrashes: 3, Bound: chaos.Bound, Skip: s.skip, Entries: facts(t, s.db)})
 	for _, fault := range report.Faults {
 		t.Error(fault)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	push    = flag.Bool("push", false, "TestRound in the size of make chaos, ten minutes at most")
+	push    = flag.Bool("push", false, "TestRound and TestOrderedRound in the size of make chaos, ten minutes and five at most")
 	minutes = flag.Int("minutes", 0, "TestRound goes on for so many minutes, with one seed after the other")
 )
 

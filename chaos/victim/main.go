@@ -6,7 +6,9 @@
 // misdeeds for the others. CHAOS_FAIL=50 lets the first attempt of every
 // fiftieth sale's shipping fail. CHAOS_ORDERED is the policy of causality keys;
 // without it the victim does not work in order. CHAOS_LOCKER=yes gives it a
-// Locker that grants all.
+// Locker that grants all, a Redis's URL one with locks there, without which it
+// does as CHAOS_WITHOUT_LOCKER says. CHAOS_MERCY=true lets no posting fail.
+// CHAOS_NEW=true makes it a later release, with one more callback.
 package main
 
 import (
@@ -20,6 +22,7 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/chaos"
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/processors/redislock"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
@@ -36,6 +39,9 @@ type settings struct {
 	poison      poison
 	ordered     reliable.KeyPolicy // empty: not in order
 	locker      processors.Locker
+	without     processors.WithoutLocker
+	mercy       bool
+	later       bool
 }
 
 func read() (s settings, err error) {
@@ -51,6 +57,9 @@ func read() (s settings, err error) {
 		{"CHAOS_PROCESS", func(text string) (err error) { s.process, err = strconv.Atoi(text); return err }},
 		{"CHAOS_ORDERED", func(text string) error { s.ordered = reliable.KeyPolicy(text); return s.ordered.Validate() }},
 		{"CHAOS_LOCKER", func(text string) (err error) { s.locker, err = parseLocker(text); return err }},
+		{"CHAOS_WITHOUT_LOCKER", func(text string) error { s.without = processors.WithoutLocker(text); return nil }},
+		{"CHAOS_MERCY", func(text string) (err error) { s.mercy, err = strconv.ParseBool(text); return err }},
+		{"CHAOS_NEW", func(text string) (err error) { s.later, err = strconv.ParseBool(text); return err }},
 		{"CHAOS_POISON", func(text string) (err error) { s.poison, err = parsePoison(text); return err }},
 	} {
 		if text := os.Getenv(v.name); text != "" {
@@ -78,7 +87,11 @@ func open(_ context.Context, databaseURL string) (*worker.Worker, error) {
 	monitor := new(reliable.Monitor)
 	reliable.Subscribe(monitor, func(e *reliable.HeartbeatSent) { _ = ledger.Write("beat", chaos.At(e.Sent)) }) // a lease that is not known is a short one
 	s.poison.watch(monitor)
-	registry := chaos.Callbacks(func(ctx context.Context, c chaos.Call) error {
+	callbacks := chaos.Callbacks
+	if s.later {
+		callbacks = chaos.NewCallbacks
+	}
+	registry := callbacks(func(ctx context.Context, c chaos.Call) error {
 		if err := ledger.Write("start", c.Token, c.Entry, c.Callback, c.Attempt, c.Subject); err != nil {
 			return err
 		}
@@ -100,12 +113,12 @@ func (s *settings) processor() processors.EntriesProcessor {
 	if s.ordered == "" {
 		return &processors.NonOrdered{LeaseTTL: s.lease}
 	}
-	return &processors.OrderedByCausalityKey{LeaseTTL: s.lease, Policy: s.ordered, Locker: s.locker}
+	return &processors.OrderedByCausalityKey{LeaseTTL: s.lease, Policy: s.ordered, Locker: s.locker, WithoutLocker: s.without}
 }
 
 func parseLocker(text string) (processors.Locker, error) {
 	if text == "yes" {
 		return chaos.Yes{}, nil
 	}
-	return nil, fmt.Errorf("%q: want yes", text)
+	return redislock.FromURL(text)
 }

@@ -82,7 +82,7 @@ func (p poison) watch(m *reliable.Monitor) {
 
 // run is what a callback does.
 func (s *settings) run(ctx context.Context, c chaos.Call, db *gorm.DB) error {
-	bad := c.Subject == s.poison.order && (c.Callback == "first" || c.Callback == "second")
+	bad := c.Subject == s.poison.order && (c.Callback == "first" || c.Callback == "second" || c.Callback == "book")
 	if s.poison.how == "loop" {
 		bad = c.Callback == "first" && (c.Subject == s.poison.order || c.Total == looping)
 	}
@@ -92,7 +92,7 @@ func (s *settings) run(ctx context.Context, c chaos.Call, db *gorm.DB) error {
 		}
 	}
 	time.Sleep(s.pace) //nolint:forbidigo // the callback is no quitter: also while the worker drains
-	if c.Attempt <= c.Fails {
+	if c.Attempt <= c.Fails && !s.mercy {
 		return errors.New("the account is closed")
 	}
 	if s.fail > 0 && c.Callback == "ship" && c.Attempt == 1 && c.Entry%s.fail == 0 {
