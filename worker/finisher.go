@@ -40,7 +40,9 @@ func (f *finisher) add(b *batch, o reliable.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take(b, o)
-	f.follow(b, o)
+	if b.chains != nil {
+		f.follow(b, &o)
+	}
 	f.await(0)
 }
 
@@ -49,9 +51,11 @@ func (f *finisher) addGroup(b *batch, outcomes []reliable.Outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.running -= len(outcomes) - 1
-	for _, o := range outcomes {
-		f.take(b, o)
-		f.follow(b, o)
+	for i := range outcomes {
+		f.take(b, outcomes[i])
+		if b.chains != nil {
+			f.follow(b, &outcomes[i])
+		}
 	}
 	f.await(0)
 }
@@ -90,11 +94,11 @@ func (f *finisher) take(b *batch, o reliable.Outcome) {
 
 // follow lets go on, or gives back, what is held back behind an entry. Its
 // outcome was taken before: nothing of what follows is written any earlier.
-func (f *finisher) follow(b *batch, o reliable.Outcome) {
-	if b.chains == nil || f.closed {
+func (f *finisher) follow(b *batch, o *reliable.Outcome) {
+	if f.closed {
 		return
 	}
-	released, waits := f.shift.queue.follow(b, &o)
+	released, waits := f.shift.queue.follow(b, o)
 	for _, e := range released {
 		f.take(b, reliable.Outcome{Entry: e, State: reliable.StateReleased})
 	}
