@@ -64,7 +64,7 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 		}
 		for _, e := range c.died {
 			o := reliable.Outcome{
-				Entry: e, State: reliable.StateDead, Parked: p.lanes != nil && e.CausalityKey != "",
+				Entry: e, State: reliable.StateDead, Parked: p.parks() && e.CausalityKey != "",
 				ErrorClass: "crash", ErrorMessage: fmt.Sprintf("the worker died each of the %d times that this entry ran alone", e.Crashes),
 			}
 			for _, event := range o.Events() {
@@ -73,6 +73,11 @@ func (p *NonOrdered) rescue(ctx context.Context, s *session) error {
 		}
 	}
 	return nil
+}
+
+// parks reports whether a dead entry stops its key.
+func (p *NonOrdered) parks() bool {
+	return p.lanes != nil && p.lanes.KeyPolicy() != reliable.KeySkip
 }
 
 // former reports whether a row in outbox_workers was this worker's, under a
@@ -126,7 +131,7 @@ func (p *NonOrdered) suspectAll(ctx context.Context, tx *sql.Tx, c *stray) error
 		return err
 	}
 	after := p.q.unlane
-	if p.lanes != nil {
+	if p.parks() {
 		after = p.q.park
 	}
 	_, err = tx.ExecContext(ctx, after, c.ids[0])

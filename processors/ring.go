@@ -6,13 +6,14 @@ import (
 )
 
 const (
-	mostOfKey = 100                    // entries of a key, at most, in one claim
-	lanesRead = 16                     // at least, if the worker has so many, so that a small claim has several keys
-	gapTime   = time.Second            // that a stretch of a lane is passed over in which nothing could run, at least
-	gapShare  = 5 * time.Millisecond   // more, for each such stretch
-	mostGaps  = 10_000                 // that are remembered
-	widest    = 16                     // how many times more of a lane a read may have
-	lookTime  = 100 * time.Millisecond // that one Claim may look, in several transactions
+	mostOfKey  = 100                    // entries of a key, at most, in one claim
+	lanesRead  = 16                     // at least, if the worker has so many, so that a small claim has several keys
+	gapTime    = time.Second            // that a stretch of a lane is passed over in which nothing could run, at least
+	gapShare   = 5 * time.Millisecond   // more, for each such stretch,
+	longestGap = 10 * time.Second       // at most
+	mostGaps   = 10_000                 // that are remembered
+	widest     = 16                     // how many times more of a lane a read may have
+	lookTime   = 100 * time.Millisecond // that one Claim may look, in several transactions
 )
 
 // ring says where the reads of a worker's lanes begin. A lane is read by key
@@ -118,7 +119,7 @@ func (r *ring) passed(lane int, last string, ended, idle bool) {
 			if len(r.gaps) >= mostGaps {
 				clear(r.gaps)
 			}
-			r.gaps[place{lane, s.after}] = gap{last, time.Now().Add(gapTime + time.Duration(len(r.gaps))*gapShare)}
+			r.gaps[place{lane, s.after}] = gap{last, time.Now().Add(min(gapTime+time.Duration(len(r.gaps))*gapShare, longestGap))}
 		}
 		s.after = last
 	}
