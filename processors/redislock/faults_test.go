@@ -216,7 +216,7 @@ func TestLostAnswer(t *testing.T) {
 	l := open(t, between.URL(server.URL))
 	lock := held(t, l, "a")
 	cut := func() {
-		if !between.CutOne(func(int) int { return 0 }, true) {
+		if !between.CutOne(func(n int) int { return n - 1 }, true) {
 			t.Error("there is no connection")
 		}
 	}
