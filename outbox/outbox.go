@@ -1,6 +1,6 @@
-// Package outbox is what an operator does to the outbox of a database: it
-// stops work and lets it go on, and releases causality keys that are parked,
-// while workers run.
+// Package outbox is what an operator does to the outbox of a database, while
+// workers run: it shows what is in it, has dead entries tried again or gives them
+// up, stops work and lets it go on, and releases causality keys that are parked.
 //
 //	o := outbox.Of(db)
 //	err := o.Pause(ctx, outbox.Selector{Model: "Order", Callback: "receipt"}, "mail server is down")
@@ -10,6 +10,10 @@
 //	keys, err := o.ParkedKeys(ctx, outbox.ParkedFilter{})
 //	...
 //	err = o.ReleaseKey(ctx, keys[0].Key, keys[0].Head, outbox.RetryHead)
+//
+//	page, err := o.List(ctx, outbox.Filter{State: outbox.Dead, Model: "Order"})
+//	...
+//	result, err := o.Retry(ctx, outbox.Filter{State: outbox.Dead, Model: "Order"})
 //
 // Everything is in the database, so that any process may do it, and every
 // worker heeds it.

@@ -44,8 +44,8 @@ type ParkedFilter struct {
 const DefaultParkedLimit = 100
 
 // ParkedKeys returns what is parked and passes f, parked for longest first. It
-// reads the parked keys up to the limit, the head of each, and what waits behind
-// it, all by index.
+// reads the parked keys until enough pass, a few hundred at a time, the head of
+// each, and what waits behind it, all by index.
 func (o *Outbox) ParkedKeys(ctx context.Context, f ParkedFilter) ([]ParkedKey, error) {
 	plugin, err := reliable.From(o.db)
 	if err != nil {

@@ -39,21 +39,15 @@ func TestPlans(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		db := open(t, d)
 		keep(t, db)
-		numbers := map[testdb.Dialect]string{
-			testdb.Postgres: "SELECT i FROM generate_series(1, %d) i", testdb.MySQL: "SELECT seq AS i FROM seq_1_to_%d",
-			testdb.SQLite: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n",
-		}[d]
 		key := "concat('key-', i %% %d)"
 		if d == testdb.SQLite {
 			key = "'key-' || (i %% %d)"
 		}
 		key = fmt.Sprintf(key, parkedKeys)
 		exec(t, db, fmt.Sprintf("INSERT INTO outbox_entries (kind, context, event_name, causality_key, lane, dead_at) SELECT 1, 'billing', 'sent', %s, i %% %d %% 64, CASE WHEN i <= %d THEN '2026-01-05 10:00:00' END%s FROM (%s) n",
-			key, parkedKeys, parkedKeys, map[testdb.Dialect]string{testdb.Postgres: "::timestamptz"}[d], fmt.Sprintf(numbers, parkedKeys*(1+behind))))
+			key, parkedKeys, parkedKeys, map[testdb.Dialect]string{testdb.Postgres: "::timestamptz"}[d], numbers(d, parkedKeys*(1+behind))))
 		exec(t, db, "INSERT INTO outbox_parked_keys (causality_key, lane, entry_id) SELECT causality_key, lane, id FROM outbox_entries WHERE dead_at IS NOT NULL")
-		for _, table := range []string{"outbox_entries", "outbox_parked_keys"} {
-			exec(t, db, map[testdb.Dialect]string{testdb.Postgres: "ANALYZE ", testdb.MySQL: "ANALYZE TABLE ", testdb.SQLite: "ANALYZE "}[d]+table)
-		}
+		analyze(t, db)
 		seen := &statements{Interface: logger.Discard}
 		o := outbox.Of(db.Session(&gorm.Session{Logger: seen}))
 		keys, err := o.ParkedKeys(t.Context(), outbox.ParkedFilter{Limit: 4})
@@ -75,6 +69,21 @@ func TestPlans(t *testing.T) {
 			}
 		}
 	})
+}
+
+// numbers selects 1 to n as i.
+func numbers(d testdb.Dialect, n int) string {
+	return fmt.Sprintf(map[testdb.Dialect]string{
+		testdb.Postgres: "SELECT i FROM generate_series(1, %d) i", testdb.MySQL: "SELECT seq AS i FROM seq_1_to_%d",
+		testdb.SQLite: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d) SELECT i FROM n",
+	}[d], n)
+}
+
+func analyze(t *testing.T, db *gorm.DB) {
+	t.Helper()
+	for _, table := range []string{"outbox_entries", "outbox_parked_keys"} {
+		exec(t, db, map[string]string{"postgres": "ANALYZE ", "mysql": "ANALYZE TABLE ", "sqlite": "ANALYZE "}[db.Name()]+table)
+	}
 }
 
 // derived is where MariaDB reads what a subquery with a LIMIT gave.

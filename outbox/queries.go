@@ -79,5 +79,21 @@ func timeText(db *gorm.DB, column string) string {
 	}
 }
 
+// timeFormat is how timeText shows a time, but for zeros at the end.
+const timeFormat = "2006-01-02 15:04:05.000000"
+
 // timeOf reads what timeText made, in UTC.
 func timeOf(text string) (time.Time, error) { return time.Parse("2006-01-02 15:04:05.999999", text) }
+
+// timeParameter returns a placeholder for a time in timeFormat, and its value,
+// as columns hold times.
+func timeParameter(db *gorm.DB, text string) (placeholder string, value any) {
+	switch db.Name() {
+	case "postgres":
+		return "CAST(? AS timestamptz)", text + "+00"
+	case "sqlite":
+		return "?", text[:min(len(text), len("2006-01-02 15:04:05.000"))]
+	default:
+		return "?", text
+	}
+}

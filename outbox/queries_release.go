@@ -1,7 +1,9 @@
 package outbox
 
 import (
+	"cmp"
 	"encoding/json"
+	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -41,33 +43,72 @@ type deadEntry struct {
 // at it: that is in the entry, the row of the parked key only shows it. A dead
 // entry without a lane was skipped.
 func lockEntry(tx *gorm.DB, t reliable.Tables, key string, id int64) (*deadEntry, error) {
-	query := "SELECT id, context, resource_class, event_name, owed, callbacks, error_class FROM " + t.Entries() +
-		" WHERE id = ? AND causality_key = ? AND dead_at IS NOT NULL AND lane IS NOT NULL AND processed_at IS NULL"
+	found, err := lockEntries(tx, t, "id = ? AND causality_key = ? AND dead_at IS NOT NULL AND lane IS NOT NULL", id, key)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found[0], nil
+}
+
+// lockLoose locks those of some entries, in the order of their ids, that are
+// dead and at which no key stands; or, if pending, that are not dead and that no
+// worker holds: what it claims it locks first, so that the claims are looked at
+// when that is over. By the primary key. On SQLite it begins with a write, as
+// selectParkedRow does.
+func lockLoose(tx *gorm.DB, t reliable.Tables, ids []int64, pending bool) ([]*deadEntry, error) {
+	if tx.Name() == "sqlite" {
+		if err := deleteParked(tx, t, ""); err != nil {
+			return nil, err
+		}
+	}
+	if !pending {
+		return lockEntries(tx, t, "id IN ? AND dead_at IS NOT NULL AND (lane IS NULL OR causality_key IS NULL)", ids)
+	}
+	found, err := lockEntries(tx, t, "id IN ? AND dead_at IS NULL", ids)
+	if err != nil {
+		return nil, err
+	}
+	_, held, err := selectHeld(tx, t)
+	return slices.DeleteFunc(found, func(e *deadEntry) bool { return held[e.ID] != "" }), err
+}
+
+// lockEntries locks the entries of a condition on ids.
+func lockEntries(tx *gorm.DB, t reliable.Tables, where string, args ...any) ([]*deadEntry, error) {
+	query := "SELECT id, context, resource_class, event_name, causality_key, owed, callbacks, error_class FROM " + t.Entries() +
+		" WHERE " + where + " AND processed_at IS NULL ORDER BY id"
 	if tx.Name() != "sqlite" {
 		query += " FOR UPDATE"
 	}
 	var rows []struct {
-		ID                                int64
-		Context, ResourceClass, EventName string
-		Owed, Callbacks, ErrorClass       *string
+		ID                                        int64
+		Context, ResourceClass, EventName         string
+		CausalityKey, Owed, Callbacks, ErrorClass *string
 	}
-	if err := tx.Raw(query, id, key).Scan(&rows).Error; err != nil || len(rows) == 0 {
+	if err := tx.Raw(query, args...).Scan(&rows).Error; err != nil {
 		return nil, err
 	}
-	r := rows[0]
-	e := &deadEntry{OutboxEntry: reliable.OutboxEntry{ID: r.ID, Context: r.Context, ResourceClass: r.ResourceClass, EventName: r.EventName, CausalityKey: key}}
-	if r.ErrorClass != nil {
-		e.reason = *r.ErrorClass
-	}
-	if r.Callbacks != nil {
-		e.Callbacks = json.RawMessage(*r.Callbacks)
-	}
-	if r.Owed != nil {
-		if err := json.Unmarshal([]byte(*r.Owed), &e.Owed); err != nil {
-			e.Owed = []string{*r.Owed} // as claims read it: nobody covers that
+	entries := make([]*deadEntry, len(rows))
+	for i, r := range rows {
+		e := &deadEntry{reason: text(r.ErrorClass), OutboxEntry: reliable.OutboxEntry{
+			ID: r.ID, Context: r.Context, ResourceClass: r.ResourceClass, EventName: r.EventName, CausalityKey: *cmp.Or(r.CausalityKey, new(string)),
+		}}
+		if r.Callbacks != nil {
+			e.Callbacks = json.RawMessage(*r.Callbacks)
 		}
+		if r.Owed != nil {
+			e.Owed = owed(*r.Owed)
+		}
+		entries[i] = e
 	}
-	return e, nil
+	return entries, nil
+}
+
+// owed reads a column owed as claims do: nobody covers what is no list.
+func owed(column string) (names []string) {
+	if err := json.Unmarshal([]byte(column), &names); err != nil {
+		return []string{column}
+	}
+	return names
 }
 
 // lockDead locks the first entry that a key may stand at, but for one. It looks
@@ -83,15 +124,21 @@ func lockDead(tx *gorm.DB, t reliable.Tables, key string, except int64) (*deadEn
 	return lockEntry(tx, t, key, id)
 }
 
-// updateRetried makes a dead entry due, by the primary key.
-func updateRetried(tx *gorm.DB, t reliable.Tables, id, kind int64, callbacks json.RawMessage) error {
+// updateRetried makes a dead entry due, in the place that its key gives it, by
+// the primary key.
+func updateRetried(tx *gorm.DB, t reliable.Tables, e *deadEntry, kind int64, callbacks json.RawMessage) error {
+	var lane *int64
+	if e.CausalityKey != "" {
+		of := reliable.LaneOf(e.CausalityKey)
+		lane = &of
+	}
 	var states *string
 	if callbacks != nil {
 		text := string(callbacks)
 		states = &text
 	}
-	return tx.Exec("UPDATE "+t.Entries()+" SET dead_at = NULL, retry_at = "+now(tx)+", attempts = 0, crashes = 0, suspect = false, kind = ?, callbacks = ?, updated_at = "+now(tx)+
-		" WHERE id = ?", kind, states, id).Error
+	return tx.Exec("UPDATE "+t.Entries()+" SET dead_at = NULL, retry_at = "+now(tx)+", attempts = 0, crashes = 0, suspect = false, kind = ?, callbacks = ?, lane = ?, updated_at = "+now(tx)+
+		" WHERE id = ?", kind, states, lane, e.ID).Error
 }
 
 // moveToHistory gives an entry up as it is, by the primary key.

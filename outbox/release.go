@@ -34,6 +34,9 @@ const (
 // ErrNotParked says that a key is not parked, or not at that head any more.
 var ErrNotParked = errors.New("not parked")
 
+// errUnreadable says that an entry can't be tried again as it is.
+var errUnreadable = errors.New("can't be read")
+
 // ReleaseKey lets a parked key go on. head is the entry at which it stands, as
 // [ParkedKey.Head] has it: if somebody else released that meanwhile, whatever
 // the key did since, nothing is changed and the error wraps [ErrNotParked]. Zero
@@ -131,9 +134,9 @@ func act(tx *gorm.DB, t reliable.Tables, e *deadEntry, how Release) error {
 	case RetryHead:
 		kind, callbacks, err := e.Redrive()
 		if err != nil {
-			return fmt.Errorf("entry %d: %w: discard or skip it", e.ID, err)
+			return fmt.Errorf("entry %d: %w: %w: discard or skip it", e.ID, errUnreadable, err)
 		}
-		return updateRetried(tx, t, e.ID, kind, callbacks)
+		return updateRetried(tx, t, e, kind, callbacks)
 	case DiscardHead:
 		err := moveToHistory(tx, t, e.ID)
 		if err != nil && strings.Contains(err.Error(), "no partition of relation") {

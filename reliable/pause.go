@@ -13,13 +13,13 @@ import (
 // of its names that are set apply to. Package outbox makes and ends pauses; a
 // processor reads them and hands them to [Plugin.SetPauses].
 type Pause struct {
-	Context  string // [ContextModel], or the application's own
-	Model    string // name of the model in entries, for example "Order"
-	Event    string // for example "order_created"
-	Callback string // name of the callback or record processor
+	Context  string `json:"context,omitempty"`  // [ContextModel], or the application's own
+	Model    string `json:"model,omitempty"`    // name of the model in entries, for example "Order"
+	Event    string `json:"event,omitempty"`    // for example "order_created"
+	Callback string `json:"callback,omitempty"` // name of the callback or record processor
 
-	Reason string
-	At     time.Time // when it began, by the database's clock, UTC
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"` // when it began, by the database's clock, UTC
 }
 
 // ID returns the pause's key: a hash of its four names.

@@ -222,6 +222,12 @@ func (r *Registry) handlerNames(context string) []string {
 	return names
 }
 
+// Empty reports whether there is nothing that this registry could do: it has
+// neither a callback nor a record processor.
+func (r *Registry) Empty() bool {
+	return len(r.handlers) == 0 && !slices.ContainsFunc(r.order, func(m *model) bool { return len(m.callbacks) > 0 })
+}
+
 // Covers reports whether this registry can do all that e owes: every name in
 // e.Owed is known here. A worker leaves an entry alone that it does not cover,
 // so that an older binary can't complete what only a newer one can do.

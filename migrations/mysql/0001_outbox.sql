@@ -29,9 +29,9 @@ CREATE TABLE {{entries}} (
     dead_at        datetime(6),
     processed_at   datetime(6)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin;
--- Fresh work is read by the primary key. There are no partial indexes here: retries have one on retry_at; ordered
--- work is read by lane and key: what is done, or dead and blocks nothing, has no lane any more.
-CREATE INDEX {{name}}_retry ON {{entries}} (retry_at, id);
+-- Fresh work is read by the primary key. There are no partial indexes here: what is dead, for operators, and retries
+-- share one; ordered work is read by lane and key: what is done, or dead and blocks nothing, has no lane any more.
+CREATE INDEX {{name}}_retry ON {{entries}} (dead_at, retry_at, id);
 CREATE INDEX {{name}}_lane ON {{entries}} (lane, causality_key, id);
 
 -- What is being worked on: an entry is held exactly while its id stands in ids. Small and hot: updated in place.

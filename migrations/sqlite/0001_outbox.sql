@@ -34,6 +34,8 @@ CREATE TABLE {{entries}} (
 -- is done, or dead and blocks nothing, has no lane any more.
 CREATE INDEX {{name}}_retry ON {{entries}} (retry_at, id) WHERE retry_at IS NOT NULL AND dead_at IS NULL AND processed_at IS NULL;
 CREATE INDEX {{name}}_lane ON {{entries}} (lane, causality_key, id) WHERE lane IS NOT NULL;
+-- For operators: few are dead, and only an entry that dies is written to it.
+CREATE INDEX {{name}}_dead ON {{entries}} (id) WHERE dead_at IS NOT NULL;
 
 -- What is being worked on: an entry is held exactly while its id stands in ids. Small and hot: updated in place.
 CREATE TABLE {{claims}} (

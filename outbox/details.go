@@ -1,0 +1,69 @@
+package outbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// fill adds what an entry carries to what is known of it.
+func (r *carriedRow) fill(d *Details, reveal bool) {
+	d.ErrorMessage = text(r.ErrorMessage)
+	carried := &reliable.OutboxEntry{ID: d.ID, Changeset: json.RawMessage(text(r.Changeset))}
+	var err error
+	if d.Changeset, err = carried.Masked(); err != nil {
+		d.Changeset = note("can't be read: " + err.Error()) // the rest is worth to be seen
+	}
+	d.Arguments, d.Headers = hidden(text(r.Arguments), reveal), hidden(text(r.Headers), reveal)
+	d.Callbacks = callbackStates(text(r.Callbacks))
+}
+
+// hidden returns a document, or how long it is.
+func hidden(document string, reveal bool) json.RawMessage {
+	switch {
+	case document == "":
+		return nil
+	case !reveal:
+		return note(fmt.Sprintf("masked, %d bytes", len(document)))
+	case !json.Valid([]byte(document)):
+		return note("no JSON: " + document)
+	default:
+		return json.RawMessage(document)
+	}
+}
+
+// note is a remark in place of a document.
+func note(text string) json.RawMessage {
+	data, _ := json.Marshal("[" + text + "]") // a string can't fail
+	return data
+}
+
+// callbackStates reads the column callbacks. A worker takes one that can't be
+// read for a failure, so that it is only told of.
+func callbackStates(document string) []CallbackState {
+	if document == "" {
+		return nil
+	}
+	var stored map[string]*struct {
+		State      string     `json:"state"`
+		Attempts   int        `json:"attempts"`
+		RetryAt    *time.Time `json:"retry_at"`
+		ErrorClass string     `json:"error_class"`
+		Error      string     `json:"error"`
+	}
+	if err := json.Unmarshal([]byte(document), &stored); err != nil {
+		return []CallbackState{{State: "unreadable", ErrorMessage: err.Error()}}
+	}
+	var states []CallbackState
+	for name, s := range stored {
+		if s != nil {
+			states = append(states, CallbackState{name, s.State, s.Attempts, s.RetryAt, s.ErrorClass, s.Error})
+		}
+	}
+	slices.SortFunc(states, func(a, b CallbackState) int { return strings.Compare(a.Name, b.Name) })
+	return states
+}

@@ -1,0 +1,176 @@
+package outbox
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// maxWorkers is how many workers a status shows.
+const maxWorkers = 1000
+
+// pendingRows is the condition of what is pending.
+const pendingRows = "dead_at IS NULL AND processed_at IS NULL"
+
+// selectKinds counts the oldest pending entries by kind, and one more than
+// MaxCounted if there are more: by the primary key.
+func selectKinds(db *gorm.DB, t reliable.Tables, at time.Time) ([]Kind, error) {
+	var rows []struct {
+		Context, Model, Event string
+		Owed                  *string
+		N                     int64
+		Oldest                string
+	}
+	err := onWriter(db, func(tx *gorm.DB) error {
+		return tx.Raw("SELECT context, resource_class AS model, event_name AS event, owed, count(*) AS n, "+timeText(tx, "min(created_at)")+" AS oldest FROM ("+
+			"SELECT context, resource_class, event_name, owed, created_at FROM "+t.Entries()+" WHERE "+pendingRows+" ORDER BY id LIMIT ?) AS w "+
+			"GROUP BY context, resource_class, event_name, owed", MaxCounted+1).Scan(&rows).Error
+	})
+	if err != nil {
+		return nil, err
+	}
+	kinds := make([]Kind, len(rows))
+	for i, r := range rows {
+		oldest, err := timeOf(r.Oldest)
+		if err != nil {
+			return nil, fmt.Errorf("column created_at: %w", err)
+		}
+		kinds[i] = Kind{Context: r.Context, Model: r.Model, Event: r.Event, N: r.N, Oldest: Age(max(at.Sub(oldest), 0))}
+		if r.Owed != nil {
+			kinds[i].Owed = owed(*r.Owed)
+		}
+	}
+	slices.SortStableFunc(kinds, func(a, b Kind) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Event, b.Event)) })
+	return kinds, nil
+}
+
+// selectGauge counts the entries of a state, by the index that
+// selectCandidates names.
+func selectGauge(db *gorm.DB, t reliable.Tables, s State) (g Gauge, err error) {
+	err = onWriter(db, func(tx *gorm.DB) error {
+		return tx.Raw("SELECT count(*) FROM ("+stateRows(tx, t, s)+" LIMIT ?) AS w", MaxCounted+1).Scan(&g.N).Error
+	})
+	if err != nil || g.N <= MaxCounted {
+		return g, err
+	}
+	g.Approx = true
+	g.N, err = estimate(db, t, s)
+	return g, err
+}
+
+// stateRows selects the ids of a state in the order of the index that serves
+// it.
+func stateRows(db *gorm.DB, t reliable.Tables, s State) string {
+	switch s {
+	case Parked:
+		return "SELECT entry_id FROM " + t.ParkedKeys() + " ORDER BY parked_at, entry_id"
+	case Waiting:
+		return "SELECT id FROM " + t.Entries() + " WHERE retry_at > " + now(db) + " AND " + pendingRows + " ORDER BY retry_at, id"
+	case Dead:
+		query := "SELECT id FROM " + t.Entries() + " WHERE dead_at IS NOT NULL"
+		if db.Name() == "mysql" {
+			return query
+		}
+		return query + " ORDER BY id"
+	default:
+		return "SELECT id FROM " + t.Entries() + " WHERE " + pendingRows + " ORDER BY id"
+	}
+}
+
+// estimate returns about how many entries are in a state, more than MaxCounted:
+// what the planner expects. SQLite plans without numbers: there it is the range
+// of ids, and MaxCounted + 1 of what is dead or parked or waits.
+func estimate(db *gorm.DB, t reliable.Tables, s State) (n int64, err error) {
+	switch db.Name() {
+	case "postgres":
+		n, err = planRows(db, stateRows(db, t, s))
+	case "mysql":
+		var plan []struct{ Rows *int64 }
+		err = onWriter(db, func(tx *gorm.DB) error { return tx.Raw("EXPLAIN " + stateRows(db, t, s)).Scan(&plan).Error })
+		for _, step := range plan {
+			n = max(n, *cmp.Or(step.Rows, new(int64)))
+		}
+	default:
+		if s == Pending {
+			err = db.Raw("SELECT (SELECT max(id) FROM " + t.Entries() + ") - (SELECT min(id) FROM " + t.Entries() + ") + 1").Scan(&n).Error
+		}
+	}
+	return max(n, MaxCounted+1), err
+}
+
+// planRows returns how many rows PostgreSQL expects of a query.
+func planRows(db *gorm.DB, query string) (int64, error) {
+	var text string
+	if err := onWriter(db, func(tx *gorm.DB) error { return tx.Raw("EXPLAIN (FORMAT JSON) " + query).Scan(&text).Error }); err != nil {
+		return 0, err
+	}
+	var plans []struct {
+		Plan struct {
+			Rows float64 `json:"Plan Rows"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &plans); err != nil || len(plans) == 0 {
+		return 0, fmt.Errorf("a plan that can't be read: %w", err)
+	}
+	return int64(plans[0].Plan.Rows), nil
+}
+
+// selectWorkers returns those that have a heartbeat, and whether it is within
+// their lease.
+func selectWorkers(db *gorm.DB, t reliable.Tables, at time.Time) ([]Worker, error) {
+	var rows []struct {
+		ID, Processor, Hostname string
+		LeaseMs                 int64
+		Threads, Pid            int
+		Started, Beat           string
+	}
+	err := onWriter(db, func(tx *gorm.DB) error {
+		return tx.Raw("SELECT id, processor, hostname, lease_ms, threads, pid, " + timeText(tx, "started_at") + " AS started, " + timeText(tx, "beat_at") + " AS beat FROM " +
+			t.Workers() + " LIMIT " + strconv.Itoa(maxWorkers)).Scan(&rows).Error
+	})
+	if err != nil {
+		return nil, err
+	}
+	workers := make([]Worker, len(rows))
+	for i, r := range rows {
+		started, err := timeOf(r.Started)
+		if err != nil {
+			return nil, fmt.Errorf("column started_at: %w", err)
+		}
+		beat, err := timeOf(r.Beat)
+		if err != nil {
+			return nil, fmt.Errorf("column beat_at: %w", err)
+		}
+		since := max(at.Sub(beat), 0)
+		workers[i] = Worker{
+			ID: r.ID, Processor: r.Processor, Hostname: r.Hostname, PID: r.Pid, Threads: r.Threads,
+			Up: Age(max(at.Sub(started), 0)), Beat: Age(since), Alive: since <= time.Duration(r.LeaseMs)*time.Millisecond,
+		}
+	}
+	slices.SortFunc(workers, func(a, b Worker) int {
+		return cmp.Or(cmp.Compare(a.Hostname, b.Hostname), cmp.Compare(a.PID, b.PID), cmp.Compare(a.ID, b.ID))
+	})
+	return workers, nil
+}
+
+// selectPrunable counts what of the history is older than a retention: by its
+// index on processed_at; on PostgreSQL by its partitions, which hold a day each.
+func selectPrunable(db *gorm.DB, t reliable.Tables, retention time.Duration) (g Gauge, err error) {
+	before := map[string]string{
+		"postgres": "date_trunc('day', now() - ? * interval '1 second', 'UTC')",
+		"mysql":    "utc_timestamp(6) - INTERVAL ? SECOND",
+		"sqlite":   "strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ? || ' seconds')",
+	}[db.Name()]
+	err = onWriter(db, func(tx *gorm.DB) error {
+		return tx.Raw("SELECT count(*) FROM (SELECT id FROM "+t.History()+" WHERE processed_at < "+before+" LIMIT ?) AS w", int64(retention/time.Second), MaxCounted+1).Scan(&g.N).Error
+	})
+	g.Approx = g.N > MaxCounted
+	return g, err
+}
