@@ -72,7 +72,8 @@ func (f Filter) check(states ...State) error {
 	return errors.Join(errs...)
 }
 
-// empty reports whether the filter selects everything.
-func (f Filter) empty() bool {
+// Empty reports whether the filter selects everything: whatever its After and
+// its Limit are.
+func (f Filter) Empty() bool {
 	return len(f.IDs) == 0 && f.State == "" && f.Context+f.Model+f.ModelID+f.Event+f.Key+f.Callback+f.ErrorClass == "" && f.OlderThan == 0 && f.YoungerThan == 0
 }

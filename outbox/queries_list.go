@@ -211,7 +211,7 @@ func (r *entryRow) entry() (e Entry, err error) {
 		*c.into = &at
 	}
 	if e.DeadAt != nil {
-		if e.State = Dead; r.Lane >= 0 {
+		if e.State = Dead; r.Lane >= 0 && r.Key != "" {
 			e.State = Parked
 		}
 	}

@@ -62,7 +62,7 @@ func lockLoose(tx *gorm.DB, t reliable.Tables, ids []int64, pending bool) ([]*de
 		}
 	}
 	if !pending {
-		return lockEntries(tx, t, "id IN ? AND dead_at IS NOT NULL AND (lane IS NULL OR causality_key IS NULL)", ids)
+		return lockEntries(tx, t, "id IN ? AND dead_at IS NOT NULL AND (lane IS NULL OR causality_key IS NULL OR causality_key = '')", ids)
 	}
 	found, err := lockEntries(tx, t, "id IN ? AND dead_at IS NULL", ids)
 	if err != nil {

@@ -34,8 +34,9 @@ const (
 // ErrNotParked says that a key is not parked, or not at that head any more.
 var ErrNotParked = errors.New("not parked")
 
-// errUnreadable says that an entry can't be tried again as it is.
-var errUnreadable = errors.New("can't be read")
+// ErrUnreadable says that an entry can't be tried again: its column callbacks
+// is not what workers write. Discard it.
+var ErrUnreadable = errors.New("can't be read")
 
 // ReleaseKey lets a parked key go on. head is the entry at which it stands, as
 // [ParkedKey.Head] has it: if somebody else released that meanwhile, whatever
@@ -134,7 +135,7 @@ func act(tx *gorm.DB, t reliable.Tables, e *deadEntry, how Release) error {
 	case RetryHead:
 		kind, callbacks, err := e.Redrive()
 		if err != nil {
-			return fmt.Errorf("entry %d: %w: %w: discard or skip it", e.ID, errUnreadable, err)
+			return fmt.Errorf("entry %d: %w: %w: discard or skip it", e.ID, ErrUnreadable, err)
 		}
 		return updateRetried(tx, t, e, kind, callbacks)
 	case DiscardHead:

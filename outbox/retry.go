@@ -62,17 +62,32 @@ func (o *Outbox) Discard(ctx context.Context, f Filter) (Result, error) {
 	return result, nil
 }
 
-// change does it, page by page.
+// ReleaseHeads is [Outbox.ReleaseKey] for the keys that stand at entries that
+// pass f, in the order of ids. It takes what [Outbox.Retry] takes, but for the
+// state, which is [Parked].
+func (o *Outbox) ReleaseHeads(ctx context.Context, f Filter, how Release) (Result, error) {
+	if how != RetryHead && how != DiscardHead && how != SkipHead {
+		return Result{}, fmt.Errorf("outbox: release: %q is no way to release a key: want %q, %q or %q", how, RetryHead, DiscardHead, SkipHead)
+	}
+	result, err := o.change(ctx, f, how, "", Parked)
+	if err != nil {
+		return result, fmt.Errorf("outbox: release: %w", err)
+	}
+	return result, nil
+}
+
+// change does it, page by page. states are what it takes: none, which is the
+// first of the others, and those.
 func (o *Outbox) change(ctx context.Context, f Filter, how Release, states ...State) (result Result, err error) {
 	err = f.check(states...)
-	if f.empty() {
+	if f.Empty() {
 		err = errors.Join(ErrUnselective, err)
 	}
 	if err != nil {
 		return result, err
 	}
 	if f.State == "" {
-		f.State = Dead
+		f.State = states[1]
 	}
 	s, err := o.scan(ctx, f, true)
 	if err != nil {
@@ -140,7 +155,7 @@ func (c *change) apply(ctx context.Context, entries []Entry, pending bool) error
 			c.result.Done++
 		case errors.Is(err, ErrNotParked):
 			c.result.Skipped++
-		case errors.Is(err, errUnreadable):
+		case errors.Is(err, ErrUnreadable):
 			c.refuse(err)
 		default:
 			return err
@@ -167,7 +182,7 @@ func (c *change) loose(ids []int64, pending bool) error {
 			switch err := act(tx, t, e, c.how); {
 			case err == nil:
 				done++
-			case errors.Is(err, errUnreadable):
+			case errors.Is(err, ErrUnreadable):
 				refused = append(refused, err)
 			default:
 				return err

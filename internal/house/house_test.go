@@ -38,6 +38,10 @@ func TestDependencies(t *testing.T) {
 		{"reliable", core},
 		{"processors", append([]string{module + "/processors"}, core...)},
 		{"outbox", append([]string{module + "/outbox"}, core...)},
+		{"cli", append([]string{
+			module + "/cli", module + "/outbox", module + "/migrations", module + "/worker", module + "/processors", "github.com/caarlos0/env", "github.com/spf13/", "github.com/mattn/go-isatty",
+			"github.com/pressly/goose", "github.com/mfridman/interpolate", "github.com/sethvargo/go-retry", "go.uber.org/multierr", "golang.org/x/",
+		}, core...)},
 		{"processors/redislock", append([]string{module + "/processors", "github.com/go-redsync/", "github.com/redis/", "github.com/cespare/xxhash", "go.uber.org/atomic", "golang.org/x/sys"}, core...)},
 		{"contrib/reliablepgx", append([]string{module + "/contrib/reliablepgx", "github.com/jackc/", "golang.org/x/"}, core...)},
 		{"worker", append([]string{module + "/worker", module + "/processors", "github.com/caarlos0/env"}, core...)},

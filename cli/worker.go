@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/outbox"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+	"github.com/gorm-aftercommit/aftercommit/worker"
+)
+
+// workerExit is the exit code of a worker, which has told why.
+type workerExit int
+
+// Error implements error.
+func (e workerExit) Error() string { return fmt.Sprintf("the worker ended with exit code %d", int(e)) }
+
+func (t *tree) worker() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "worker",
+		Short: "Run what is owed, until SIGTERM",
+		Long: "Run what is owed, until SIGTERM. The callbacks are code, so that this works only in a program that has them and mounts these commands;\n" +
+			"see the documentation of package cli. The settings are those of worker.Main: THREADS, RELIABLE_PROCESSOR and so on, with the same exit codes.\n" +
+			"The database is the program's own; DATABASE_URL must be set for worker.Main all the same.",
+		Example: "  THREADS=8 myshop reliable worker",
+	}
+	f := newFlags(c.Flags())
+	f.none()
+	return leaf(c, f, func(ctx context.Context, _ *cobra.Command, _ []string) error {
+		return t.database(ctx, func(db *gorm.DB, p *reliable.Plugin) error {
+			if p.Registry().Empty() {
+				return errors.New("this binary knows no callbacks, and could run nothing: mount cli.Command in the program that registers them, and run its worker")
+			}
+			code := worker.Main(func(context.Context, string) (*worker.Worker, error) { return &worker.Worker{DB: db}, nil })
+			if code != worker.ExitClean {
+				return workerExit(code)
+			}
+			return nil
+		})
+	})
+}
+
+func (t *tree) prune() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "prune",
+		Short: "Show what of the history is old",
+		Long: "Show how many entries of the history are older than the retention, and would go; on PostgreSQL whole days go. Workers do it by themselves, so\n" +
+			"that --dry-run is all there is.",
+		Example: "  reliable prune --dry-run --retention 30d",
+	}
+	f, dry, retention := newFlags(c.Flags()), false, 72*time.Hour
+	f.none()
+	c.Flags().BoolVar(&dry, "dry-run", false, "only count")
+	f.age(&retention, "retention", "how long entries stay (default 72h, as RELIABLE_RETENTION)")
+	f.checks = append(f.checks, func([]string) error {
+		switch {
+		case !dry:
+			return errors.New("workers prune by themselves: add --dry-run to see what would go, and set RELIABLE_RETENTION for them")
+		case retention < time.Minute:
+			return fmt.Errorf("--retention=%s: want 1m or more", retention)
+		default:
+			return nil
+		}
+	})
+	return leaf(c, f, func(ctx context.Context, c *cobra.Command, _ []string) error {
+		return t.outbox(ctx, func(o *outbox.Outbox, _ *reliable.Plugin) error {
+			g, err := o.Prunable(ctx, retention)
+			if err != nil {
+				return err
+			}
+			return t.write(c, map[string]any{"prunable": g, "retention_seconds": retention.Seconds()}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s of the history would go: older than %s.\n", plural(g, "entry", "entries"), outbox.Age(retention))
+			})
+		})
+	})
+}
