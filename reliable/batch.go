@@ -30,6 +30,16 @@ type Batch struct {
 	// Process.
 	KeyPolicy KeyPolicy
 
+	// Around, if set, surrounds every attempt, outside of the registry's
+	// middleware. Package reliabletest has it; a worker does not. Set it before
+	// the first Process.
+	Around Middleware
+
+	// Clock, if set, is the database's time in place of the one that is
+	// reckoned from the claim's: a test's, which moves when it is told. Set it
+	// before the first Process.
+	Clock func() time.Time
+
 	plugin *Plugin
 	db     *gorm.DB
 	token  int64
@@ -64,7 +74,7 @@ func (b *Batch) Process(ctx context.Context, e *OutboxEntry, report func(Outcome
 	} else {
 		r.work(ctx, report)
 	}
-	if len(b.plugin.cfg.Registry.middleware) == 0 { // which may keep what it was given
+	if !b.surrounded() { // what surrounds an attempt may keep what it was given
 		*r = run{}
 		b.plugin.runs.Put(r)
 	}
@@ -78,7 +88,17 @@ func (b *Batch) OwesTx(e *OutboxEntry) bool {
 
 // now is the database's time, reckoned from the claim by this process's
 // monotonic clock.
-func (b *Batch) now() time.Time { return b.at.Add(time.Since(b.start)) }
+func (b *Batch) now() time.Time {
+	if b.Clock != nil {
+		return b.Clock()
+	}
+	return b.at.Add(time.Since(b.start))
+}
+
+// surrounded reports whether attempts have something around them.
+func (b *Batch) surrounded() bool {
+	return b.Around != nil || len(b.plugin.cfg.Registry.middleware) > 0
+}
 
 func (b *Batch) timeout(own time.Duration) time.Duration {
 	return cmp.Or(own, b.Timeout, DefaultTimeout)

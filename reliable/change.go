@@ -61,16 +61,32 @@ func (c Change[T]) Changed(fields ...string) bool {
 	}
 	changed := false
 	for _, name := range fields {
-		field, err := lookUpField(c.core.schema, name)
-		if err == nil && leftOut(field) {
-			err = errors.New("the field is left out of changesets: it is write-only, or tagged reliable:\"-\"")
-		}
-		if err != nil {
-			panic(fmt.Errorf("reliable: %s.Changed(%q): %w", c.core.schema.Name, name, err))
-		}
-		changed = changed || c.core.changed(field.DBName)
+		changed = c.core.changed(c.column("Changed", name)) || changed
 	}
 	return changed
+}
+
+// Values returns a field's values before and after the change, as Changeset has
+// them; ok says whether it changed. name is as in Changed.
+func (c Change[T]) Values(name string) (v Values, ok bool) {
+	if c.core == nil {
+		return Values{}, false
+	}
+	v, ok = c.core.values()[c.column("Values", name)]
+	return v, ok
+}
+
+// column returns the column of a field that a method was asked about. It panics
+// if there is none.
+func (c Change[T]) column(method, name string) string {
+	field, err := lookUpField(c.core.schema, name)
+	if err == nil && leftOut(field) {
+		err = errors.New("the field is left out of changesets: it is write-only, or tagged reliable:\"-\"")
+	}
+	if err != nil {
+		panic(fmt.Errorf("reliable: %s.%s(%q): %w", c.core.schema.Name, method, name, err))
+	}
+	return field.DBName
 }
 
 // Changeset returns the values before and after the change by column: all

@@ -80,6 +80,19 @@ func TestChangedPanicsOnBadNames(t *testing.T) {
 	}
 }
 
+func TestValues(t *testing.T) {
+	c := reliable.NewChange(reliable.OpUpdate, &parcel{ID: 1, Weight: 2}, &parcel{ID: 1, Weight: 3})
+	if v, ok := c.Values("Weight"); !ok || v.Old != c.Before().Weight || v.New != c.After().Weight {
+		t.Errorf("Values(Weight) = %v, %t, want 2 and 3, true", v, ok)
+	}
+	if v, ok := c.Values("Shipping.City"); ok || v != (reliable.Values{}) {
+		t.Errorf("Values(Shipping.City) = %v, %t, want nothing, false", v, ok)
+	}
+	if v, ok := (reliable.Change[parcel]{}).Values("Weight"); ok || v != (reliable.Values{}) {
+		t.Errorf("zero Change: Values(Weight) = %v, %t, want nothing, false", v, ok)
+	}
+}
+
 func TestZeroChangeIsSafe(t *testing.T) {
 	var c reliable.Change[parcel]
 	if c.Before() != nil || c.After() != nil || c.Changed("x") || c.Changeset() != nil || c.DB() != nil || c.IdempotencyKey() != "" {

@@ -42,20 +42,31 @@ type work struct {
 
 // change returns what e's callbacks are told.
 func (b *Batch) change(ctx context.Context, e *OutboxEntry) (*change, error) {
-	w := b.plugin.watchOf(e.ResourceClass)
-	c := &change{schema: w.schema, watch: w, op: operationOf(e.EventName), stored: e.Changeset, db: b.db}
-	if !b.plugin.planOf(e).reads {
-		var k work
-		w.read(ctx, e, &k)
-		c.set, c.key, c.gone = k.set, k.key, !k.wanted(e)
-		return c, k.of(e)
+	if b.plugin.planOf(e).reads {
+		return b.changeWithModel(ctx, e)
 	}
+	w := b.plugin.watchOf(e.ResourceClass)
+	var k work
+	w.read(ctx, e, &k)
+	c := b.newChange(w, e)
+	c.set, c.key, c.gone = k.set, k.key, !k.wanted(e)
+	return c, k.of(e)
+}
+
+// changeWithModel is change with the row as it is now.
+func (b *Batch) changeWithModel(ctx context.Context, e *OutboxEntry) (*change, error) {
+	w := b.plugin.watchOf(e.ResourceClass)
 	decoded, row, err := b.preload(w).row(ctx, b.db, e)
 	if err != nil {
 		return nil, err
 	}
+	c := b.newChange(w, e)
 	c.set, c.loaded, c.gone = decoded.set, row, !row.IsValid()
 	return c, nil
+}
+
+func (b *Batch) newChange(w *watch, e *OutboxEntry) *change {
+	return &change{schema: w.schema, watch: w, op: operationOf(e.EventName), stored: e.Changeset, db: b.db}
 }
 
 // Prepare reads the models that the batch's callbacks are going to be given, so

@@ -182,32 +182,12 @@ func (r *run) call(ctx context.Context, u *unit, a Attempt) (err error) {
 	return err
 }
 
-// invoke runs a unit inside the registry's middleware.
+// invoke runs a unit inside what surrounds it.
 func (r *run) invoke(ctx context.Context, u *unit, a Attempt) error {
-	if len(r.batch.plugin.cfg.Registry.middleware) == 0 {
+	if !r.batch.surrounded() {
 		return r.perform(ctx, u, a)
 	}
 	return r.batch.surround(ctx, a, func(ctx context.Context) error { return r.perform(ctx, u, a) })
-}
-
-// surround puts the registry's middleware around next.
-func (b *Batch) surround(ctx context.Context, a Attempt, next func(context.Context) error) error {
-	chain := b.plugin.cfg.Registry.middleware
-	for i := len(chain) - 1; i >= 0; i-- {
-		mw, inner := chain[i], next
-		next = func(ctx context.Context) error {
-			called := false
-			err := mw(ctx, a, func(ctx context.Context) error {
-				called = true
-				return inner(ctx)
-			})
-			if err == nil && !called {
-				return fmt.Errorf("middleware %d returned without calling next", i+1)
-			}
-			return err
-		}
-	}
-	return next(ctx)
 }
 
 // perform runs the function that was registered.
