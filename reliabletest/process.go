@@ -1,0 +1,148 @@
+package reliabletest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+)
+
+// due returns the transaction's entries that are to run now, in order.
+func (o *Outbox) due() []*reliable.OutboxEntry {
+	o.t.Helper()
+	var due []*reliable.OutboxEntry
+	for _, r := range o.pending() {
+		switch {
+		case !o.plugin.Registry().Covers(r.entry):
+			if !o.told[r.entry.ID] {
+				o.told[r.entry.ID] = true
+				o.t.Logf("reliabletest: %s is left: this registry has nothing for it: owed %q", describe(r.entry), r.entry.Owed)
+			}
+		case o.isDue(r):
+			due = append(due, r.entry)
+		}
+	}
+	return due
+}
+
+// pending returns the transaction's entries that are neither done nor dead.
+func (o *Outbox) pending() []*record {
+	o.t.Helper()
+	var pending []*record
+	for _, r := range o.records() {
+		if !r.over {
+			pending = append(pending, r)
+		}
+	}
+	return pending
+}
+
+// records returns the transaction's entries.
+func (o *Outbox) records() []*record {
+	o.t.Helper()
+	all, err := o.q.own(o.t.Context(), o.tx, o.pool)
+	if err != nil {
+		o.t.Fatalf("reliabletest: read what the transaction owes: %v", err)
+	}
+	return all
+}
+
+// process runs what an entry owes, and writes what that came to. It reports
+// false if its process died.
+func (o *Outbox) process(e *reliable.OutboxEntry) (reliable.Outcome, bool) {
+	o.t.Helper()
+	ctx, kill := context.WithCancelCause(o.t.Context())
+	defer kill(nil)
+	o.token++
+	a := &run{outbox: o, kill: kill}
+	batch := o.plugin.NewBatch(o.db, []*reliable.OutboxEntry{e}, o.token, o.Now())
+	batch.Finisher, batch.Around, batch.Clock, batch.NoBreaker = finisher{o.q}, a.around, o.Now, true
+
+	var outcome reliable.Outcome
+	var ended sync.WaitGroup
+	returned := false
+	ended.Go(func() { // a callback may end its goroutine, by t.FailNow for one
+		batch.Process(ctx, e, func(result reliable.Outcome) { outcome = result })
+		returned = true
+	})
+	ended.Wait()
+	switch {
+	case !returned && o.t.Failed():
+		o.t.FailNow()
+	case a.broken != nil:
+		o.t.Fatalf("reliabletest: %s: the transaction can't go on: %v; before that: %v", describe(e), a.broken, failures(outcome))
+	case a.died:
+		return outcome, false
+	case outcome.Interrupted:
+		o.t.Fatalf("reliabletest: %s: interrupted: %v", describe(e), context.Cause(ctx))
+	}
+	if err := o.q.finish(ctx, o.db.Statement.ConnPool, outcome); err != nil {
+		o.t.Fatalf("reliabletest: %s: write what it came to: %v; before that: %v", describe(e), err, failures(outcome))
+	}
+	return outcome, true
+}
+
+// failures joins the errors of an outcome.
+func failures(o reliable.Outcome) error {
+	var errs []error
+	for i := range o.Results {
+		errs = append(errs, o.Results[i].Err)
+	}
+	return errors.Join(errs...)
+}
+
+// run is one run of one entry.
+type run struct {
+	outbox *Outbox
+	kill   context.CancelCauseFunc
+	died   bool  // by the test's wish
+	broken error // the transaction can't go on
+}
+
+// around puts a savepoint around a callback. What failed in it is undone
+// where it would keep the transaction from going on, as an error of
+// PostgreSQL's does; all else stays, as in production.
+func (r *run) around(ctx context.Context, a reliable.Attempt, next func(context.Context) error) error {
+	o := r.outbox
+	if err := o.tx.Exec("SAVEPOINT " + callbackSavepoint).Error; err != nil {
+		r.broken = err
+		r.kill(reliable.ErrLeaseLost)
+		return err
+	}
+	defer func() {
+		if err := o.leave(ctx); err != nil {
+			r.broken = err
+			r.kill(reliable.ErrLeaseLost)
+		}
+	}()
+	return r.mortal(ctx, a, next)
+}
+
+// callbackSavepoint is set around each callback.
+const callbackSavepoint = "reliabletest_callback"
+
+// leave ends the savepoint around a callback.
+func (o *Outbox) leave(ctx context.Context) error {
+	err := o.db.Statement.ConnPool.(*database).settle(ctx)
+	if err != nil {
+		return err
+	}
+	if o.tx.Exec("RELEASE SAVEPOINT "+callbackSavepoint).Error == nil {
+		return nil
+	}
+	if err := o.tx.Exec("ROLLBACK TO SAVEPOINT " + callbackSavepoint).Error; err != nil {
+		return err
+	}
+	return o.tx.Exec("RELEASE SAVEPOINT " + callbackSavepoint).Error
+}
+
+// reason is a failure's text, of a panic with its stack.
+func reason(err error) string {
+	var panicked *reliable.PanicError
+	if errors.As(err, &panicked) {
+		return fmt.Sprintf("%v\n%s", err, panicked.Stack)
+	}
+	return err.Error()
+}
