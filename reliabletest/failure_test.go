@@ -157,6 +157,19 @@ func TestLoops(t *testing.T) {
 	})
 }
 
+// So do those that write more and more.
+func TestAvalanche(t *testing.T) {
+	var tx *gorm.DB
+	twice := func(ctx context.Context, e *reliable.OutboxEntry) error {
+		_, err := reliable.RecordAll(ctx, tx, []reliable.Entry{{Context: e.Context, EventName: "fell"}, {Context: e.Context, EventName: "fell"}})
+		return err
+	}
+	tx = begin(t, open(t, memory, func(r *reliable.Registry) { r.Handle("stone", "roll", reliable.RecordProcessorFunc(twice)) }))
+	_, err := reliable.Record(t.Context(), tx, reliable.Entry{Context: "stone", EventName: "fell"})
+	ok(t, err)
+	fails(t, func(t testing.TB) { reliabletest.Run(t, tx) }, "after 5000 runs", "fell of context stone")
+}
+
 // A callback may end the test, and its goroutine.
 func TestFailNowInCallback(t *testing.T) {
 	var inner testing.TB

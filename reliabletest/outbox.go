@@ -32,10 +32,13 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// maxRounds is how often an Outbox looks for what is due in one Run. What a
-// callback writes is due in the next round, and chains of captured writes end
-// after reliable.MaxDepth.
-const maxRounds = 100
+// What one Run does at most. A round runs what is due at its beginning; what
+// callbacks write then is due in the next. Chains of captured writes end after
+// reliable.MaxDepth.
+const (
+	maxRounds = 100
+	maxRuns   = 5000 // of entries: callbacks that each write two would make a round that never ends
+)
 
 // Outbox is what a test's transaction owes. Its methods are called from the
 // test's goroutine.
@@ -121,12 +124,16 @@ func (o *Outbox) Drain() {
 func (o *Outbox) Run() []reliable.Outcome {
 	o.t.Helper()
 	var outcomes []reliable.Outcome
+	runs := 0
 	for range maxRounds {
 		due := o.due()
 		if len(due) == 0 {
 			return outcomes
 		}
 		for _, e := range due {
+			if runs++; runs > maxRuns {
+				o.t.Fatalf("reliabletest: after %d runs of entries there is still work due, as if callbacks fed themselves; the next is %s", maxRuns, describe(e))
+			}
 			if outcome, ok := o.process(e); ok {
 				outcomes = append(outcomes, outcome)
 			}
