@@ -73,6 +73,17 @@ func TestClock(t *testing.T) {
 		o.Advance(23 * time.Hour)
 		o.Drain()
 		did.want(t, "report")
+
+		o = reliabletest.New(t, tx)
+		ok(t, tx.Create(&Order{}).Error)
+		o.Run()
+		did.want(t, "receipt 1", "once")
+		_, err = reliable.Record(t.Context(), tx, reliable.Entry{Context: "later", EventName: "asked", Arguments: 0, RunAt: time.Now().Add(30 * time.Second)})
+		ok(t, err)
+		o.Advance(30 * time.Second) // from now, not from when o was made
+		o.Drain()
+		did.want(t, "report")
+		tx = begin(t, open(t, memory, func(*reliable.Registry) {}))
 		fails(t, func(t testing.TB) { reliabletest.New(t, tx).AdvanceToNext() }, "no entry waits")
 		fails(t, func(t testing.TB) { reliabletest.New(t, tx).Advance(-1) }, "time moves forward")
 	})

@@ -19,10 +19,11 @@ func TestCrash(t *testing.T) {
 		crash map[string]reliabletest.Point
 		want  []string
 	}{
-		{"before", map[string]reliabletest.Point{"receipt": reliabletest.BeforeRun}, []string{"receipt token 2", "line token 2", "stock token 2"}},
-		{"after", map[string]reliabletest.Point{"receipt": reliabletest.AfterRun}, []string{"receipt token 1", "receipt token 2", "line token 2", "stock token 2"}},
-		{"after a RunTx", map[string]reliabletest.Point{"line": reliabletest.AfterRun, "stock": reliabletest.AfterRun}, []string{"receipt token 1", "line token 1", "stock token 2", "stock token 3"}},
-		{"before a RunTx", map[string]reliabletest.Point{"line": reliabletest.BeforeRun}, []string{"receipt token 1", "receipt token 2", "line token 2", "stock token 2"}},
+		{"before", map[string]reliabletest.Point{"receipt": reliabletest.BeforeRun}, []string{"receipt token 2", "line token 2", "stock token 2", "last token 2"}},
+		{"after", map[string]reliabletest.Point{"receipt": reliabletest.AfterRun}, []string{"receipt token 1", "receipt token 2", "line token 2", "stock token 2", "last token 2"}},
+		{"after a RunTx", map[string]reliabletest.Point{"line": reliabletest.AfterRun, "stock": reliabletest.AfterRun}, []string{"receipt token 1", "line token 1", "stock token 2", "stock token 3", "last token 3"}},
+		{"after the last RunTx", map[string]reliabletest.Point{"last": reliabletest.AfterRun}, []string{"receipt token 1", "line token 1", "stock token 1", "last token 1"}},
+		{"before a RunTx", map[string]reliabletest.Point{"line": reliabletest.BeforeRun}, []string{"receipt token 1", "receipt token 2", "line token 2", "stock token 2", "last token 2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			each(t, func(t *testing.T, d testdb.Dialect) {
@@ -45,6 +46,10 @@ func TestCrash(t *testing.T) {
 						note(c, "stock")
 						return nil
 					})
+					reliable.AfterCommit(r, reliable.Callback[Order]{Name: "last", On: reliable.OpCreate, RunTx: func(_ context.Context, tx *gorm.DB, c reliable.Change[Order]) error {
+						note(c, "last")
+						return tx.Create(&Line{Text: "b"}).Error
+					}})
 				})
 				tx := begin(t, db)
 				o := reliabletest.New(t, tx)

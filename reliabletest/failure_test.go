@@ -55,54 +55,73 @@ func TestFailures(t *testing.T) {
 // leaves behind is what it would leave in production.
 func TestFailuresInTheDatabase(t *testing.T) {
 	var own *gorm.DB
-	broken := func(tx *gorm.DB) error { return tx.Exec("SELECT nothing FROM nowhere").Error }
+	broken := func(tx *gorm.DB) error { return tx.Exec("SELECT x FROM nowhere").Error }
 	for _, tt := range []struct {
 		name  string
-		run   func(ctx context.Context, tx *gorm.DB, db *gorm.DB) error
+		run   func(ctx context.Context, db *gorm.DB) error // db is the transaction's, if inTx
 		inTx  bool
+		err   string
 		lines string
+		pg    string // the lines on PostgreSQL, if they differ
 	}{
-		{name: "statement", run: func(_ context.Context, _, db *gorm.DB) error {
+		{name: "statement", run: func(_ context.Context, db *gorm.DB) error {
 			return errors.Join(db.Create(&Line{Text: "a"}).Error, broken(db), db.Create(&Line{Text: "b"}).Error)
-		}, lines: "[a b]"},
-		{name: "query", run: func(_ context.Context, _, db *gorm.DB) error {
+		}, err: "nowhere", lines: "[a b]"},
+		{name: "query", run: func(_ context.Context, db *gorm.DB) error {
 			var n int
-			err := db.Raw("SELECT nothing FROM nowhere").Scan(&n).Error
-			row := db.Raw("SELECT nothing FROM nowhere").Row()
-			if row != nil {
+			err := db.Raw("SELECT x FROM nowhere").Scan(&n).Error
+			if row := db.Raw("SELECT x FROM nowhere").Row(); row != nil {
 				err = errors.Join(err, row.Scan(&n))
 			}
 			return errors.Join(err, db.Create(&Line{Text: "a"}).Error)
-		}, lines: "[a]"},
-		{name: "transaction", run: func(_ context.Context, _, db *gorm.DB) error {
+		}, err: "nowhere", lines: "[a]"},
+		{name: "transaction", run: func(_ context.Context, db *gorm.DB) error {
 			return errors.Join(db.Create(&Line{Text: "a"}).Error, db.Transaction(func(tx *gorm.DB) error {
 				return errors.Join(tx.Create(&Line{Text: "b"}).Error, broken(tx))
 			}))
-		}, lines: "[a]"},
-		{name: "savepoint", run: func(_ context.Context, _, db *gorm.DB) error {
+		}, err: "nowhere", lines: "[a]"},
+		{name: "transaction that commits an error", run: func(_ context.Context, db *gorm.DB) error {
+			return errors.Join(errBack, db.Transaction(func(tx *gorm.DB) error {
+				err := tx.Create(&Line{Text: "a"}).Error
+				_ = broken(tx)
+				return err
+			}))
+		}, err: errBack.Error(), lines: "[a]", pg: "[]"},
+		{name: "transaction whose context ends", run: func(ctx context.Context, db *gorm.DB) error {
+			ctx, cancel := context.WithCancel(ctx)
+			tx := db.WithContext(ctx).Begin()
+			err := tx.Create(&Line{Text: "a"}).Error
+			cancel()
+			return errors.Join(err, tx.Commit().Error)
+		}, err: "context canceled", lines: "[]"},
+		{name: "savepoint", run: func(_ context.Context, db *gorm.DB) error {
 			return errors.Join(errBack, db.Transaction(func(tx *gorm.DB) error {
 				err := tx.Transaction(func(tx *gorm.DB) error { return errors.Join(tx.Create(&Line{Text: "a"}).Error, broken(tx)) })
 				if err == nil {
-					return errBack
+					return errors.New("the savepoint's function did not fail")
 				}
 				return tx.Create(&Line{Text: "b"}).Error
 			}))
-		}, lines: "[b]"},
-		{name: "RunTx", inTx: true, run: func(_ context.Context, tx, _ *gorm.DB) error {
+		}, err: errBack.Error(), lines: "[b]"},
+		{name: "RunTx", inTx: true, run: func(_ context.Context, tx *gorm.DB) error {
 			return errors.Join(tx.Create(&Line{Text: "a"}).Error, broken(tx))
-		}, lines: "[]"},
-		{name: "RunTx that ended its transaction", inTx: true, run: func(_ context.Context, tx, _ *gorm.DB) error {
-			return errors.Join(tx.Create(&Line{Text: "a"}).Error, tx.Commit().Error)
-		}, lines: "[a]"},
-		{name: "the test's own transaction", run: func(context.Context, *gorm.DB, *gorm.DB) error {
-			return errors.Join(own.Create(&Line{Text: "a"}).Error, broken(own))
-		}, lines: "[a]"},
+		}, err: "nowhere", lines: "[]"},
+		{name: "RunTx that ended its transaction", inTx: true, run: func(_ context.Context, tx *gorm.DB) error {
+			err := errors.Join(tx.Create(&Line{Text: "a"}).Error, tx.Commit().Error)
+			if tx.Create(&Line{Text: "b"}).Error == nil || tx.Raw("SELECT 1").Row().Scan(new(int)) == nil {
+				err = errors.Join(err, errors.New("the transaction goes on after its end"))
+			}
+			return err
+		}, err: "RunTx ended its transaction itself", lines: "[a]"},
+		{name: "the test's own transaction", run: func(_ context.Context, db *gorm.DB) error {
+			return errors.Join(db.Create(&Line{Text: "a"}).Error, own.Create(&Line{Text: "b"}).Error, broken(own))
+		}, err: "nowhere", lines: "[a b]", pg: "[]"}, // PostgreSQL has no other way to go on
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			each(t, func(t *testing.T, d testdb.Dialect) {
-				c := reliable.Callback[Order]{Name: "callback", Run: func(ctx context.Context, c reliable.Change[Order]) error { return tt.run(ctx, nil, c.DB()) }}
+				c := reliable.Callback[Order]{Name: "callback", Run: func(ctx context.Context, c reliable.Change[Order]) error { return tt.run(ctx, c.DB()) }}
 				if tt.inTx {
-					c.Run, c.RunTx = nil, func(ctx context.Context, tx *gorm.DB, _ reliable.Change[Order]) error { return tt.run(ctx, tx, nil) }
+					c.Run, c.RunTx = nil, func(ctx context.Context, tx *gorm.DB, _ reliable.Change[Order]) error { return tt.run(ctx, tx) }
 				}
 				after := 0
 				db := open(t, d, func(r *reliable.Registry) {
@@ -116,14 +135,17 @@ func TestFailuresInTheDatabase(t *testing.T) {
 				own = tx
 				ok(t, tx.Create(&Order{}).Error)
 				outcomes := reliabletest.Run(t, tx)
-				if len(outcomes) != 1 || outcomes[0].Results[0].Err == nil || after != 1 || outcomes[0].Results[1].Err != nil {
-					t.Errorf("Run() = %+v, want one whose first callback failed and whose second did not", outcomes)
+				if len(outcomes) != 1 || len(outcomes[0].Results) != 2 || after != 1 || outcomes[0].Results[1].Err != nil {
+					t.Fatalf("Run() = %+v, want one with two results, the second without an error", outcomes)
+				}
+				if err := outcomes[0].Results[0].Err; err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("the callback's error is %v, want %q in it", err, tt.err)
 				}
 				var lines []string
 				ok(t, tx.Model(&Line{}).Order("text").Pluck("text", &lines).Error)
 				want := tt.lines
-				if strings.HasPrefix(tt.name, "the test's") && d == testdb.Postgres {
-					want = "[]" // PostgreSQL has no other way to go on
+				if d == testdb.Postgres && tt.pg != "" {
+					want = tt.pg
 				}
 				if fmt.Sprint(lines) != want {
 					t.Errorf("lines = %v, want %s", lines, want)

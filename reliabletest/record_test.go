@@ -26,7 +26,7 @@ func TestRecorded(t *testing.T) {
 		note := "fragile"
 		order := Order{Email: "ann", Total: 7}
 		ok(t, tx.Create(&order).Error, tx.Model(&order).Updates(Order{Total: 12, Paid: true, Note: &note}).Error)
-		_, err := reliable.Record(t.Context(), tx, reliable.Entry{Context: "billing", EventName: "sent", Arguments: 5})
+		_, err := reliable.RecordAll(t.Context(), tx, []reliable.Entry{{Context: "billing", EventName: "sent", Arguments: 4}, {Context: "billing", EventName: "sent", Arguments: 5}})
 		ok(t, err)
 		for range 2 {
 			created := reliabletest.RequireRecorded[Order](t, tx, reliable.OpCreate)
@@ -59,6 +59,7 @@ func TestRecorded(t *testing.T) {
 		fails(t, func(t testing.TB) { reliabletest.RequireRecorded[Line](t, tx, 0) }, "reliabletest_test.Line is not registered")
 		fails(t, func(t testing.TB) { reliabletest.RequireEntry(t, tx, "billing", "paid") }, "no paid of context billing", there)
 		fails(t, func(t testing.TB) { reliabletest.RequireChanged(t, last, "Total", 7, 13) }, "Total changed from 7 to 12, want from 7 to 13", "changed: note, paid, total")
+		fails(t, func(t testing.TB) { reliabletest.RequireChanged(t, last, "Total", 8, 12) }, "want from 8 to 12")
 		fails(t, func(t testing.TB) { reliabletest.RequireChanged(t, last, "Total", 7, 12.5) }, "want from 7 to 12.5")
 		fails(t, func(t testing.TB) { reliabletest.RequireChanged(t, last, "Note", nil, "x") }, `want from <nil> to "x"`, `to "fragile"`)
 		fails(t, func(t testing.TB) { reliabletest.RequireChanged(t, last, "Email", "a", "b") }, `Email did not change, want from "a" to "b"`)
