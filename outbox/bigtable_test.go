@@ -64,6 +64,12 @@ func TestBigTable(t *testing.T) {
 				t.Errorf("Count(%+v) = %s, %v, want exactly %d: an index serves it", test.filter, n, err, test.want)
 			}
 		}
+		if n, err := o.Count(t.Context(), outbox.Filter{State: outbox.Dead, Limit: 7}); err != nil || n != (outbox.Count{N: 7}) {
+			t.Errorf("Count() = %s, %v, want the limit", n, err)
+		}
+		if n, err := o.Count(t.Context(), outbox.Filter{State: outbox.Eligible, Limit: 7}); err != nil || n != (outbox.Count{N: 7}) {
+			t.Errorf("Count() = %s, %v, want the limit", n, err)
+		}
 		if page, err = o.List(t.Context(), outbox.Filter{State: outbox.Eligible, OlderThan: time.Nanosecond, Callback: "ledger", Limit: 3}); err != nil || len(page.Entries) != 3 {
 			t.Errorf("List() = %+v, %v, want three", page, err)
 		}
@@ -87,6 +93,13 @@ func TestBigTable(t *testing.T) {
 			return strings.Contains(query, "FROM outbox_claims") || strings.Contains(query, "FROM outbox_workers") || strings.Contains(query, "outbox_pauses")
 		}
 		checked := 0
+		exec(t, db, "UPDATE outbox_entries SET dead_at = '2026-01-05 10:00:00', lane = NULL, retry_at = NULL")
+		everything := rows + 1 - 3 // three are discarded
+		for filter, want := range map[outbox.State]outbox.Count{outbox.Dead: {N: outbox.MaxLooked, AtLeast: true}, outbox.Waiting: {}} {
+			if n, err := outbox.Of(db).Count(t.Context(), outbox.Filter{State: filter}); err != nil || n != want {
+				t.Errorf("Count(%s) = %s, %v of %d dead entries, want %s", filter, n, err, everything, want)
+			}
+		}
 		for _, query := range slices.Compact(seen.sent) {
 			verb, _, _ := strings.Cut(query, " ")
 			if verb != "SELECT" && verb != "UPDATE" && verb != "DELETE" || small(query) {

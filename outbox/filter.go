@@ -11,7 +11,8 @@ import (
 //
 // Indexes serve IDs, Key, and the states [Waiting], [Held], [Dead] and [Parked].
 // With anything else the table is read in the order of ids, and no more than
-// [MaxLooked] rows of it for a page. Of a Key, dead entries that are outside of
+// [MaxLooked] rows of it for a page. What is set besides is looked for in what
+// the index tells of. Of a Key, dead entries that are outside of
 // the order (skipped ones, and all of workers that keep none) are found with
 // [Dead] only.
 type Filter struct {

@@ -49,32 +49,27 @@ func selectHeld(db *gorm.DB, t reliable.Tables) (at time.Time, held map[int64]st
 }
 
 // selectCandidates returns up to limit ids above one among which are all
-// entries of a state: dead ones by the index _dead (on MariaDB _retry), waiting
-// ones by _retry, parked ones by _parked_at.
+// entries of a state: waiting ones by the index _retry, on MariaDB also dead
+// ones, parked ones by _parked_at.
 func selectCandidates(db *gorm.DB, t reliable.Tables, s State, after int64, limit int) (ids []int64, err error) {
 	query := "SELECT id FROM " + t.Entries() + " WHERE "
 	switch s {
 	case Parked:
 		query = "SELECT entry_id FROM (SELECT entry_id FROM " + t.ParkedKeys() + " ORDER BY parked_at, entry_id LIMIT " + strconv.Itoa(limit) + ") AS p WHERE entry_id > ?"
 	case Waiting:
-		query += "retry_at IS NOT NULL AND dead_at IS NULL AND processed_at IS NULL AND id > ? ORDER BY retry_at, id"
+		query += "retry_at IS NOT NULL AND " + unfinished(db) + " AND id > ? ORDER BY retry_at, id"
 	default:
 		query += "dead_at IS NOT NULL AND id > ?"
-		if db.Name() != "mysql" {
-			query += " ORDER BY id"
-		}
 	}
 	err = onWriter(db, func(tx *gorm.DB) error { return tx.Raw(query+" LIMIT ?", after, limit).Scan(&ids).Error })
 	return ids, err
 }
 
 // selectWindow returns the next rows above an id: of a key by the index _lane,
-// else by the primary key.
+// dead ones by _dead, others by the primary key.
 func selectWindow(db *gorm.DB, t reliable.Tables, f Filter, after int64) (w window, err error) {
-	where, args := "id > ?", []any{after}
-	if f.byKey() {
-		where, args = "lane = ? AND causality_key = ? AND id > ?", []any{reliable.LaneOf(f.Key), f.Key, after}
-	}
+	where, args := f.index(db)
+	where, args = where+"id > ?", append(args, after)
 	var row struct{ Last, N int64 }
 	err = onWriter(db, func(tx *gorm.DB) error {
 		return tx.Raw("SELECT coalesce(max(id), 0) AS last, count(*) AS n FROM (SELECT id FROM "+t.Entries()+" WHERE "+where+" ORDER BY id LIMIT ?) AS w", append(args, windowRows)...).Scan(&row).Error
@@ -85,18 +80,51 @@ func selectWindow(db *gorm.DB, t reliable.Tables, f Filter, after int64) (w wind
 // byKey reports whether the index _lane serves the filter's key.
 func (f Filter) byKey() bool { return f.Key != "" && f.State != Dead && len(f.IDs) == 0 }
 
+// index returns the conditions, each with AND behind it, by which an index
+// serves the filter in the order of ids; none for the primary key.
+func (f Filter) index(db *gorm.DB) (string, []any) {
+	switch {
+	case f.byKey():
+		return "lane = ? AND causality_key = ? AND ", []any{reliable.LaneOf(f.Key), f.Key}
+	case f.State == Dead && db.Name() != "mysql":
+		return "dead_at IS NOT NULL AND ", nil
+	default:
+		return "", nil
+	}
+}
+
+// bounds returns the condition of the rows of a window that were not read yet.
+func (s *scan) bounds(w window) (string, []any) {
+	if w.ids != nil {
+		return "id IN ?", []any{w.ids}
+	}
+	where, args := s.f.index(s.db)
+	return where + "id > ? AND id <= ?", append(args, s.after, w.last)
+}
+
+// passing returns the condition of what passes of them, as far as the database
+// can tell.
+func (s *scan) passing(w window) (string, []any) {
+	where, args := s.bounds(w)
+	conditions, values := s.where()
+	return where + conditions, append(args, values...)
+}
+
+// selectCount counts what passes in a window.
+func (s *scan) selectCount(w window) (n int64, err error) {
+	where, args := s.passing(w)
+	err = onWriter(s.db, func(tx *gorm.DB) error {
+		return tx.Raw("SELECT count(*) FROM "+s.tables.Entries()+" WHERE "+where, args...).Scan(&n).Error
+	})
+	return n, err
+}
+
 // selectEntries returns what passes in a window after s.after: given ids in any
 // order, else up to limit by id.
 func (s *scan) selectEntries(w window, limit int) ([]Entry, error) {
-	where, args := s.where()
-	switch {
-	case w.ids != nil:
-		where, args = "id IN ?"+where, append([]any{w.ids}, args...)
-	case s.f.byKey():
-		where, args = "lane = ? AND causality_key = ? AND id > ? AND id <= ?"+where+" ORDER BY id LIMIT ?",
-			append(append([]any{reliable.LaneOf(s.f.Key), s.f.Key, s.after, w.last}, args...), limit)
-	default:
-		where, args = "id > ? AND id <= ?"+where+" ORDER BY id LIMIT ?", append(append([]any{s.after, w.last}, args...), limit)
+	where, args := s.passing(w)
+	if w.ids == nil {
+		where, args = where+" ORDER BY id LIMIT ?", append(args, limit)
 	}
 	message := "substr(coalesce(error_message, ''), 1, " + strconv.Itoa(maxListedError) + ")"
 	if s.brief {

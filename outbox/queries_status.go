@@ -19,9 +19,31 @@ const maxWorkers = 1000
 // pendingRows is the condition of what is pending.
 const pendingRows = "dead_at IS NULL AND processed_at IS NULL"
 
+// unfinished is the condition of what is pending and has a retry_at, as the
+// index _retry has it: on MariaDB that knows nothing of processed_at, which
+// would take a look at every row; what is done has no retry_at.
+func unfinished(db *gorm.DB) string {
+	if db.Name() == "mysql" {
+		return "dead_at IS NULL"
+	}
+	return pendingRows
+}
+
 // selectKinds counts the oldest pending entries by kind, and one more than
 // MaxCounted if there are more: by the primary key.
 func selectKinds(db *gorm.DB, t reliable.Tables, at time.Time) ([]Kind, error) {
+	kinds, err := selectGroups(db, t, at, pendingRows+" ORDER BY id LIMIT ?", MaxCounted+1)
+	slices.SortStableFunc(kinds, func(a, b Kind) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Event, b.Event)) })
+	return kinds, err
+}
+
+// selectWindowKinds returns the kinds of what is pending in a window.
+func selectWindowKinds(db *gorm.DB, t reliable.Tables, where string, args []any) ([]Kind, error) {
+	return selectGroups(db, t, time.Time{}, where+" AND "+pendingRows, args...)
+}
+
+// selectGroups counts entries by kind.
+func selectGroups(db *gorm.DB, t reliable.Tables, at time.Time, where string, args ...any) ([]Kind, error) {
 	var rows []struct {
 		Context, Model, Event string
 		Owed                  *string
@@ -30,8 +52,8 @@ func selectKinds(db *gorm.DB, t reliable.Tables, at time.Time) ([]Kind, error) {
 	}
 	err := onWriter(db, func(tx *gorm.DB) error {
 		return tx.Raw("SELECT context, resource_class AS model, event_name AS event, owed, count(*) AS n, "+timeText(tx, "min(created_at)")+" AS oldest FROM ("+
-			"SELECT context, resource_class, event_name, owed, created_at FROM "+t.Entries()+" WHERE "+pendingRows+" ORDER BY id LIMIT ?) AS w "+
-			"GROUP BY context, resource_class, event_name, owed", MaxCounted+1).Scan(&rows).Error
+			"SELECT context, resource_class, event_name, owed, created_at FROM "+t.Entries()+" WHERE "+where+") AS w "+
+			"GROUP BY context, resource_class, event_name, owed", args...).Scan(&rows).Error
 	})
 	if err != nil {
 		return nil, err
@@ -47,8 +69,24 @@ func selectKinds(db *gorm.DB, t reliable.Tables, at time.Time) ([]Kind, error) {
 			kinds[i].Owed = owed(*r.Owed)
 		}
 	}
-	slices.SortStableFunc(kinds, func(a, b Kind) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Event, b.Event)) })
 	return kinds, nil
+}
+
+// selectFirstDead returns when the first dead entry died, zero without one: by
+// the index _dead the one with the lowest id, on MariaDB by _retry.
+func selectFirstDead(db *gorm.DB, t reliable.Tables) (at time.Time, err error) {
+	order := "id"
+	if db.Name() == "mysql" {
+		order = "dead_at"
+	}
+	var texts []string
+	err = onWriter(db, func(tx *gorm.DB) error {
+		return tx.Raw("SELECT " + timeText(tx, "dead_at") + " AS died FROM " + t.Entries() + " WHERE dead_at IS NOT NULL ORDER BY " + order + " LIMIT 1").Scan(&texts).Error
+	})
+	if err != nil || len(texts) == 0 {
+		return at, err
+	}
+	return timeOf(texts[0])
 }
 
 // selectGauge counts the entries of a state, by the index that
@@ -72,7 +110,11 @@ func stateRows(db *gorm.DB, t reliable.Tables, s State) string {
 	case Parked:
 		return "SELECT entry_id FROM " + t.ParkedKeys() + " ORDER BY parked_at, entry_id"
 	case Waiting:
-		return "SELECT id FROM " + t.Entries() + " WHERE retry_at > " + now(db) + " AND " + pendingRows + " ORDER BY retry_at, id"
+		at := now(db)
+		if db.Name() == "postgres" {
+			at = "now()" // about clock_timestamp the planner knows nothing
+		}
+		return "SELECT id FROM " + t.Entries() + " WHERE retry_at > " + at + " AND " + unfinished(db) + " ORDER BY retry_at, id"
 	case Dead:
 		query := "SELECT id FROM " + t.Entries() + " WHERE dead_at IS NOT NULL"
 		if db.Name() == "mysql" {

