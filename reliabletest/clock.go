@@ -24,8 +24,12 @@ func (o *Outbox) Advance(d time.Duration) {
 // so that a test can't tell before. It fails the test if nothing waits.
 func (o *Outbox) AdvanceToNext() time.Duration {
 	o.t.Helper()
+	pending, err := o.pending()
+	if err != nil {
+		o.t.Fatalf("reliabletest: %v", err)
+	}
 	var next time.Time
-	for _, r := range o.pending() {
+	for _, r := range pending {
 		if at := r.retryAt; o.plugin.Registry().Covers(r.entry) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

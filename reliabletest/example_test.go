@@ -3,7 +3,11 @@ package reliabletest_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"testing"
+
+	"gorm.io/gorm"
 
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/reliabletest"
@@ -68,5 +72,21 @@ func TestReceiptLater(t *testing.T) {
 	o.Drain() // runs it twice: its process died before it was noted that it was done
 	if len(m.sent) != 2 {
 		t.Errorf("receipts to %v, want two", m.sent)
+	}
+}
+
+// TestReceiptCommitted is the third example in docs/testing.md.
+func TestReceiptCommitted(t *testing.T) {
+	m := new(mailer)
+	db := open(t, memory, func(r *reliable.Registry) { reliable.AfterCreateCommit(r, "receipt", m.Receipt) })
+	shop := func(db *gorm.DB) http.Handler {
+		return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { db.Create(&Order{Email: "ann@example.com"}) })
+	}
+	request, answer := httptest.NewRequest(http.MethodPost, "/orders", http.NoBody), httptest.NewRecorder()
+
+	db, _ = reliabletest.Inline(t, db, nil) // with a database of the test's own
+	shop(db).ServeHTTP(answer, request)     // each commit in it runs what is owed
+	if len(m.sent) != 1 {
+		t.Errorf("receipts to %v, want one", m.sent)
 	}
 }

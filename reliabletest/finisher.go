@@ -23,7 +23,6 @@ func (f finisher) FinishIn(ctx context.Context, tx gorm.ConnPool, o reliable.Out
 	return f.q.write(ctx, tx, o, nil, nil, nil)
 }
 
-// FinishedIn implements [reliable.TxFinisher].
-func (f finisher) FinishedIn(context.Context, reliable.Outcome) (bool, error) {
-	return false, nil // a savepoint that can't be released is rolled back
-}
+// FinishedIn implements [reliable.TxFinisher]. A savepoint that can't be released
+// is rolled back; so is taken a COMMIT that failed, in a test.
+func (f finisher) FinishedIn(context.Context, reliable.Outcome) (bool, error) { return false, nil }

@@ -11,7 +11,8 @@
 //
 // [Drain] fails the test if a callback fails; [Run] returns what each came to,
 // for tests of failures. [New] gives an [Outbox] whose clock the test moves, to
-// see retries, and whose process it lets die, to see what runs again.
+// see retries, and whose process it lets die, to see what runs again. [Inline] is
+// for code that commits: callbacks run right after each commit.
 //
 // A transaction can't commit in a test that rolls it back, so callbacks work
 // inside of it: Change.DB is the test's transaction, in which each transaction of
@@ -23,6 +24,7 @@ package reliabletest
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -40,14 +42,15 @@ const (
 	maxRuns   = 5000 // of entries: callbacks that each write two would make a round that never ends
 )
 
-// Outbox is what a test's transaction owes. Its methods are called from the
-// test's goroutine.
+// Outbox is what a test's transaction owes, or, of [Inline], a database. Its
+// methods are called from the test's goroutine.
 type Outbox struct {
 	t      testing.TB
 	plugin *reliable.Plugin
 	tx     *gorm.DB // the test's: SQL through it finds what reliable.Transaction keeps back written
 	db     *gorm.DB // the callbacks'
 	pool   *sql.DB  // that the transaction is of
+	inline *inline  // nil in a transaction
 	q      queries
 	token  int64 // of the last claim
 	told   map[int64]bool
@@ -82,25 +85,37 @@ func Run(t testing.TB, tx *gorm.DB) []reliable.Outcome {
 // a clock of their own.
 func New(t testing.TB, tx *gorm.DB) *Outbox {
 	t.Helper()
-	plugin, err := reliable.From(tx)
+	o := newOutbox(t, tx)
+	if !inTransaction(tx) {
+		t.Fatalf("reliabletest: not in a transaction: pass the tx of db.Begin or db.Transaction, or see Inline")
+	}
+	o.db = o.tx.Session(&gorm.Session{NewDB: true, Context: t.Context()})
+	o.db.Statement.ConnPool = newDatabase(o.db, o.pool)
+	return o
+}
+
+// newOutbox returns an Outbox of a transaction or a database that callbacks
+// can't use yet.
+func newOutbox(t testing.TB, db *gorm.DB) *Outbox {
+	t.Helper()
+	plugin, err := reliable.From(db)
 	if err != nil {
 		t.Fatalf("reliabletest: %v", err)
 	}
-	if _, ok := tx.Statement.ConnPool.(gorm.TxCommitter); !ok {
-		t.Fatalf("reliabletest: not in a transaction: pass the tx of db.Begin or db.Transaction")
-	}
-	pool, err := tx.DB()
+	pool, err := db.DB()
 	if err != nil {
-		t.Fatalf("reliabletest: the pool of the transaction: %v", err)
+		t.Fatalf("reliabletest: the pool of connections: %v", err)
 	}
-	o := &Outbox{
-		t: t, plugin: plugin, pool: pool, q: newQueries(tx.Name(), plugin.Tables()),
-		tx:   tx.Session(&gorm.Session{NewDB: true, Context: t.Context()}),
+	return &Outbox{
+		t: t, plugin: plugin, pool: pool, q: newQueries(db.Name(), plugin.Tables()),
+		tx:   db.Session(&gorm.Session{NewDB: true, Context: t.Context()}),
 		told: make(map[int64]bool), began: time.Now().UTC().Truncate(time.Millisecond),
 	}
-	o.db = o.tx.Session(&gorm.Session{NewDB: true, Context: t.Context()})
-	o.db.Statement.ConnPool = newDatabase(o.db, pool)
-	return o
+}
+
+func inTransaction(db *gorm.DB) bool {
+	_, ok := db.Statement.ConnPool.(gorm.TxCommitter)
+	return ok
 }
 
 // Drain is [Drain], by this Outbox's clock.
@@ -108,41 +123,69 @@ func (o *Outbox) Drain() {
 	o.t.Helper()
 	failed := false
 	for _, outcome := range o.Run() {
-		for i := range outcome.Results {
-			if r := &outcome.Results[i]; r.Err != nil {
-				failed = true
-				o.t.Errorf("reliabletest: %s failed: %s", attempt(outcome.Entry, r.Callback, r.Attempt), reason(r.Err))
-			}
-		}
+		failed = o.tell(outcome) || failed
 	}
 	if failed {
 		o.t.FailNow()
 	}
 }
 
+// tell makes failures errors of the test. It reports whether there are some.
+func (o *Outbox) tell(outcome reliable.Outcome) (failed bool) {
+	o.t.Helper()
+	for i := range outcome.Results {
+		if r := &outcome.Results[i]; r.Err != nil {
+			failed = true
+			o.t.Errorf("reliabletest: %s failed: %s", attempt(outcome.Entry, r.Callback, r.Attempt), reason(r.Err))
+		}
+	}
+	return failed
+}
+
 // Run is [Run], by this Outbox's clock.
 func (o *Outbox) Run() []reliable.Outcome {
 	o.t.Helper()
 	var outcomes []reliable.Outcome
+	o.inline.alone(func() {
+		o.t.Helper()
+		err := o.run(func(outcome reliable.Outcome) { outcomes = append(outcomes, outcome) })
+		switch {
+		case errors.Is(err, errEnded):
+			o.t.FailNow()
+		case err != nil:
+			o.t.Fatalf("reliabletest: %v", err)
+		}
+	})
+	return outcomes
+}
+
+// run works until nothing is due, and reports what each run of an entry came
+// to. An error is the test's, or the database's.
+func (o *Outbox) run(report func(reliable.Outcome)) error {
 	runs := 0
 	for range maxRounds {
-		due := o.due()
-		if len(due) == 0 {
-			return outcomes
+		due, err := o.due()
+		if err != nil || len(due) == 0 {
+			return err
 		}
 		for _, e := range due {
 			if runs++; runs > maxRuns {
-				o.t.Fatalf("reliabletest: after %d runs of entries there is still work due, as if callbacks fed themselves; the next is %s", maxRuns, describe(e))
+				return fmt.Errorf("after %d runs of entries there is still work due, as if callbacks fed themselves; the next is %s", maxRuns, describe(e))
 			}
-			if outcome, ok := o.process(e); ok {
-				outcomes = append(outcomes, outcome)
+			outcome, died, err := o.process(e)
+			if err != nil {
+				return err
+			}
+			if !died {
+				report(outcome)
 			}
 		}
 	}
-	if due := o.due(); len(due) > 0 {
-		o.t.Fatalf("reliabletest: after %d rounds there is still work due, as if callbacks fed themselves; the next is %s", maxRounds, describe(due[0]))
+	due, err := o.due()
+	if err == nil && len(due) > 0 {
+		err = fmt.Errorf("after %d rounds there is still work due, as if callbacks fed themselves; the next is %s", maxRounds, describe(due[0]))
 	}
-	return outcomes
+	return err
 }
 
 // attempt names a run of a callback.

@@ -9,11 +9,17 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// due returns the transaction's entries that are to run now, in order.
-func (o *Outbox) due() []*reliable.OutboxEntry {
-	o.t.Helper()
+// errEnded says that a callback ended the test.
+var errEnded = errors.New("a callback ended the test")
+
+// due returns the entries that are to run now, in order.
+func (o *Outbox) due() ([]*reliable.OutboxEntry, error) {
+	pending, err := o.pending()
+	if err != nil {
+		return nil, err
+	}
 	var due []*reliable.OutboxEntry
-	for _, r := range o.pending() {
+	for _, r := range pending {
 		switch {
 		case !o.plugin.Registry().Covers(r.entry):
 			if !o.told[r.entry.ID] {
@@ -24,35 +30,40 @@ func (o *Outbox) due() []*reliable.OutboxEntry {
 			due = append(due, r.entry)
 		}
 	}
-	return due
+	return due, nil
 }
 
-// pending returns the transaction's entries that are neither done nor dead.
-func (o *Outbox) pending() []*record {
-	o.t.Helper()
+// pending returns the entries that are neither done nor dead.
+func (o *Outbox) pending() ([]*record, error) {
+	all, err := o.records()
+	if err != nil {
+		return nil, err
+	}
 	var pending []*record
-	for _, r := range o.records() {
+	for _, r := range all {
 		if !r.over {
 			pending = append(pending, r)
 		}
 	}
-	return pending
+	return pending, nil
 }
 
-// records returns the transaction's entries.
-func (o *Outbox) records() []*record {
-	o.t.Helper()
-	all, err := o.q.own(o.t.Context(), o.tx, o.pool)
-	if err != nil {
-		o.t.Fatalf("reliabletest: read what the transaction owes: %v", err)
+// records returns the transaction's entries, or the database's.
+func (o *Outbox) records() (all []*record, err error) {
+	if o.inline != nil {
+		all, err = o.q.read(o.tx, o.q.unfinished)
+	} else {
+		all, err = o.q.own(o.t.Context(), o.tx, o.pool)
 	}
-	return all
+	if err != nil {
+		return nil, fmt.Errorf("read what is owed: %w", err)
+	}
+	return all, nil
 }
 
-// process runs what an entry owes, and writes what that came to. It reports
-// false if its process died.
-func (o *Outbox) process(e *reliable.OutboxEntry) (reliable.Outcome, bool) {
-	o.t.Helper()
+// process runs what an entry owes, and writes what that came to, unless its
+// process died.
+func (o *Outbox) process(e *reliable.OutboxEntry) (outcome reliable.Outcome, died bool, err error) {
 	ctx, kill := context.WithCancelCause(o.t.Context())
 	defer kill(nil)
 	o.token++
@@ -60,7 +71,6 @@ func (o *Outbox) process(e *reliable.OutboxEntry) (reliable.Outcome, bool) {
 	batch := o.plugin.NewBatch(o.db, []*reliable.OutboxEntry{e}, o.token, o.Now())
 	batch.Finisher, batch.Around, batch.Clock, batch.NoBreaker = finisher{o.q}, a.around, o.Now, true
 
-	var outcome reliable.Outcome
 	var ended sync.WaitGroup
 	returned := false
 	ended.Go(func() { // a callback may end its goroutine, by t.FailNow for one
@@ -70,27 +80,29 @@ func (o *Outbox) process(e *reliable.OutboxEntry) (reliable.Outcome, bool) {
 	ended.Wait()
 	switch {
 	case !returned && o.t.Failed():
-		o.t.FailNow()
+		return outcome, false, errEnded
 	case a.broken != nil:
-		o.t.Fatalf("reliabletest: %s: the transaction can't go on: %v; before that: %v", describe(e), a.broken, failures(outcome))
+		return outcome, false, fmt.Errorf("%s: the transaction can't go on: %w; before that: %w", describe(e), a.broken, failures(outcome))
 	case a.died:
-		return outcome, false
+		return outcome, true, nil
 	case outcome.Interrupted:
-		o.t.Fatalf("reliabletest: %s: interrupted: %v", describe(e), context.Cause(ctx))
+		return outcome, false, fmt.Errorf("%s: interrupted: %w", describe(e), context.Cause(ctx))
 	}
 	if err := o.q.finish(ctx, o.db.Statement.ConnPool, outcome); err != nil {
-		o.t.Fatalf("reliabletest: %s: write what it came to: %v; before that: %v", describe(e), err, failures(outcome))
+		return outcome, false, fmt.Errorf("%s: write what it came to: %w; before that: %w", describe(e), err, failures(outcome))
 	}
-	return outcome, true
+	return outcome, false, nil
 }
 
 // failures joins the errors of an outcome.
 func failures(o reliable.Outcome) error {
-	var errs []error
+	errs := []error{errors.New("no failure")}
 	for i := range o.Results {
-		errs = append(errs, o.Results[i].Err)
+		if err := o.Results[i].Err; err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(errs[min(1, len(errs)-1):]...)
 }
 
 // run is one run of one entry.
@@ -106,6 +118,9 @@ type run struct {
 // PostgreSQL's does; all else stays, as in production.
 func (r *run) around(ctx context.Context, a reliable.Attempt, next func(context.Context) error) error {
 	o := r.outbox
+	if o.inline != nil { // nothing is open that could be spoilt
+		return r.mortal(ctx, a, next)
+	}
 	if err := o.tx.Exec("SAVEPOINT " + callbackSavepoint).Error; err != nil {
 		r.broken = err
 		r.kill(reliable.ErrLeaseLost)

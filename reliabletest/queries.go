@@ -19,9 +19,12 @@ type queries struct {
 	dialect string
 	entries string // the transaction's, and, but on PostgreSQL, what was committed before; by the primary key
 	ids     string // of entries; by the primary key
-	state   string // whether an entry is over; by the primary key
-	update  string // what an entry came to; by the primary key
-	file    string // SQLite: of the database; empty if it is in memory
+
+	committed  string // of a database; by the primary key
+	unfinished string // those that are neither done nor dead; by the primary key
+
+	update string // what an entry came to; by the primary key
+	file   string // SQLite: of the database; empty if it is in memory
 }
 
 // millis is how times travel, in UTC.
@@ -41,17 +44,19 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	}
 	expand := strings.NewReplacer("{entries}", t.Entries(), "{mine}", mine, "{moment}", moment,
 		"{created}", strings.ReplaceAll(text, "{column}", "created_at"), "{retry}", strings.ReplaceAll(text, "{column}", "retry_at"))
+	const entries = `SELECT id, kind, owed, context, resource_class, resource_id, event_name, causality_key, changeset, arguments, headers,
+		{created}, attempts, crashes, callbacks, {retry}, dead_at IS NOT NULL OR processed_at IS NOT NULL FROM {entries}`
 	q := queries{
-		dialect: dialect,
-		entries: `SELECT id, kind, owed, context, resource_class, resource_id, event_name, causality_key, changeset, arguments, headers,
-			{created}, attempts, crashes, callbacks, {retry}, dead_at IS NOT NULL OR processed_at IS NOT NULL FROM {entries}{mine} ORDER BY id`,
-		ids:   `SELECT id FROM {entries} WHERE id IN ?`,
-		state: `SELECT count(*) FROM {entries} WHERE id = ? AND processed_at IS NOT NULL`,
+		dialect:    dialect,
+		entries:    entries + `{mine} ORDER BY id`,
+		committed:  entries + ` ORDER BY id`,
+		unfinished: entries + ` WHERE dead_at IS NULL AND processed_at IS NULL ORDER BY id`,
+		ids:        `SELECT id FROM {entries} WHERE id IN ?`,
 		update: `UPDATE {entries} SET callbacks = ?, attempts = ?, error_class = ?, error_message = ?,
 			retry_at = {moment}, processed_at = {moment}, dead_at = {moment} WHERE id = ?`,
 		file: `SELECT file FROM pragma_database_list WHERE name = 'main'`,
 	}
-	for _, text := range []*string{&q.entries, &q.ids, &q.state, &q.update} {
+	for _, text := range []*string{&q.entries, &q.unfinished, &q.committed, &q.ids, &q.update} {
 		*text = expand.Replace(*text)
 	}
 	return q
@@ -66,7 +71,7 @@ type record struct {
 
 // own returns the entries that tx wrote, in order.
 func (q *queries) own(ctx context.Context, tx *gorm.DB, pool *sql.DB) ([]*record, error) {
-	seen, err := q.read(tx)
+	seen, err := q.read(tx, q.entries)
 	if err != nil || len(seen) == 0 || q.dialect == "postgres" {
 		return seen, err
 	}
@@ -95,6 +100,11 @@ func (q *queries) own(ctx context.Context, tx *gorm.DB, pool *sql.DB) ([]*record
 	return own, nil
 }
 
+// all returns the entries of a database, in order.
+func (q *queries) all(_ context.Context, db *gorm.DB, _ *sql.DB) ([]*record, error) {
+	return q.read(db, q.committed)
+}
+
 // outside returns a session that sees what is committed, and nothing else. It is
 // nil where there can be none, in SQLite.
 func (q *queries) outside(ctx context.Context, tx *gorm.DB, pool *sql.DB) (*gorm.DB, error) {
@@ -118,9 +128,9 @@ func (q *queries) outside(ctx context.Context, tx *gorm.DB, pool *sql.DB) (*gorm
 	return outside, nil
 }
 
-// read returns the entries that tx sees; on PostgreSQL, those that it wrote.
-func (q *queries) read(tx *gorm.DB) (found []*record, err error) {
-	rows, err := tx.Raw(q.entries).Rows()
+// read returns what a query of entries finds.
+func (q *queries) read(tx *gorm.DB, query string) (found []*record, err error) {
+	rows, err := tx.Raw(query).Rows()
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,8 @@ import (
 // gets it: the last one, if there are several. op is what the write was;
 // OpCreate|OpUpdate takes both, and zero every write. The test ends if there is
 // none; what was recorded instead is in its message. Entries that were drained
-// count too.
+// count too. tx may also be a database, of [Inline] for one: then all entries
+// count that are in it.
 func RequireRecorded[T any](t testing.TB, tx *gorm.DB, op reliable.Operation) reliable.Change[T] {
 	t.Helper()
 	changes := Recorded[T](t, tx, op)
@@ -39,7 +40,7 @@ func RequireNotRecorded[T any](t testing.TB, tx *gorm.DB, op reliable.Operation)
 // of [RequireRecorded].
 func Recorded[T any](t testing.TB, tx *gorm.DB, op reliable.Operation) []reliable.Change[T] {
 	t.Helper()
-	o := New(t, tx)
+	o := newOutbox(t, tx)
 	if o.plugin.Captures(reflect.TypeFor[T]()) == 0 {
 		t.Fatalf("reliabletest: %s is not registered: no write of it is ever recorded", reflect.TypeFor[T]())
 	}
@@ -64,7 +65,7 @@ func Recorded[T any](t testing.TB, tx *gorm.DB, op reliable.Operation) []reliabl
 // there is none.
 func RequireEntry(t testing.TB, tx *gorm.DB, context, event string) *reliable.OutboxEntry {
 	t.Helper()
-	entries := New(t, tx).entries()
+	entries := newOutbox(t, tx).entries()
 	for _, e := range slices.Backward(entries) {
 		if e.Context == context && e.EventName == event {
 			return e
@@ -74,10 +75,17 @@ func RequireEntry(t testing.TB, tx *gorm.DB, context, event string) *reliable.Ou
 	return nil
 }
 
-// entries returns all that the transaction recorded.
+// entries returns all that the transaction recorded, or the database has.
 func (o *Outbox) entries() []*reliable.OutboxEntry {
 	o.t.Helper()
-	all := o.records()
+	read := o.q.own
+	if !inTransaction(o.tx) {
+		read = o.q.all
+	}
+	all, err := read(o.t.Context(), o.tx, o.pool)
+	if err != nil {
+		o.t.Fatalf("reliabletest: read what is recorded: %v", err)
+	}
 	entries := make([]*reliable.OutboxEntry, len(all))
 	for i, r := range all {
 		entries[i] = r.entry
@@ -95,7 +103,7 @@ func operation(op reliable.Operation) string {
 
 func list(t testing.TB, tx *gorm.DB) string {
 	t.Helper()
-	return describeAll(New(t, tx).entries())
+	return describeAll(newOutbox(t, tx).entries())
 }
 
 // describeAll lists entries, the last 20 of them.
