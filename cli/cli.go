@@ -75,7 +75,7 @@ func Main(cmd *cobra.Command) int {
 	switch {
 	case errors.As(err, &code): // it has told why
 	case err != nil && ctx.Err() != nil:
-		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": interrupted")
+		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": interrupted: "+err.Error())
 		return ExitInterrupted
 	case err != nil:
 		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": "+err.Error())

@@ -39,7 +39,8 @@ const mostErrors = 10
 // of its own: after an error, what is done stays done, and the call can be
 // repeated. Any number of operators and workers may be at it: an entry is
 // changed by one of them and skipped by the others. An entry that can't be read
-// is skipped and named in the error, which comes at the end.
+// is skipped and named in the error, which comes at the end. The events are
+// [reliable.EntriesChanged] and [reliable.KeyReleased].
 func (o *Outbox) Retry(ctx context.Context, f Filter) (Result, error) {
 	result, err := o.change(ctx, f, RetryHead, "", Dead, Parked)
 	if err != nil {
@@ -170,10 +171,10 @@ func (c *change) loose(ids []int64, pending bool) error {
 		return nil
 	}
 	t := c.plugin.Tables()
-	var done int
+	var done []int64
 	var refused []error
 	err := inTx(c.db, func(tx *gorm.DB) error {
-		done, refused = 0, nil
+		done, refused = nil, nil
 		locked, err := lockLoose(tx, t, ids, pending)
 		if err != nil {
 			return err
@@ -181,7 +182,7 @@ func (c *change) loose(ids []int64, pending bool) error {
 		for _, e := range locked {
 			switch err := act(tx, t, e, c.how); {
 			case err == nil:
-				done++
+				done = append(done, e.ID)
 			case errors.Is(err, ErrUnreadable):
 				refused = append(refused, err)
 			default:
@@ -193,8 +194,11 @@ func (c *change) loose(ids []int64, pending bool) error {
 	if err != nil {
 		return fmt.Errorf("entries %d to %d: %w", ids[0], ids[len(ids)-1], err)
 	}
-	c.result.Done += done
-	c.result.Skipped += len(ids) - done - len(refused)
+	if len(done) > 0 {
+		c.plugin.Monitor().Publish(&reliable.EntriesChanged{IDs: done, How: string(c.how)})
+	}
+	c.result.Done += len(done)
+	c.result.Skipped += len(ids) - len(done) - len(refused)
 	for _, err := range refused {
 		c.refuse(err)
 	}

@@ -36,6 +36,8 @@ func TestRetry(t *testing.T) {
 		}
 		woken, stop := plugin.Wakes()
 		defer stop()
+		changed := make(chan *reliable.EntriesChanged, 10)
+		defer reliable.Subscribe(plugin.Monitor(), func(e *reliable.EntriesChanged) { changed <- e })()
 		f := fill(t, db)
 		o := outbox.Of(operator)
 		if got, err := o.Retry(t.Context(), outbox.Filter{IDs: append(f.due, f.waiting, f.held)}); err != nil || got != (outbox.Result{}) || len(woken) != 0 {
@@ -44,6 +46,9 @@ func TestRetry(t *testing.T) {
 		got, err := o.Retry(t.Context(), outbox.Filter{State: outbox.Dead, Limit: 2})
 		if want := (outbox.Result{Done: 2, Next: f.skipped}); err != nil || got != want {
 			t.Fatalf("Retry() = %+v, %v, want %+v", got, err, want)
+		}
+		if e := within(t, changed); !slices.Equal(e.IDs, []int64{f.dead, f.skipped}) || e.How != "retry" {
+			t.Errorf("event = %+v, want the two", e)
 		}
 		if ids := due(t, db); !slices.Equal(ids, []int64{f.dead, f.skipped}) {
 			t.Errorf("due are %v, want %d and %d", ids, f.dead, f.skipped)

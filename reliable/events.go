@@ -164,7 +164,7 @@ func (*HeartbeatSent) event()  {}
 func eventNames() []string {
 	var names []string
 	for _, e := range []Event{
-		&Started{}, &BatchClaimed{}, &EntryProcessed{}, &EntryFailed{}, &EntryDied{}, &EntryDiscarded{}, &KeyParked{}, &KeyReleased{},
+		&Started{}, &BatchClaimed{}, &EntryProcessed{}, &EntryFailed{}, &EntryDied{}, &EntryDiscarded{}, &KeyParked{}, &KeyReleased{}, &EntriesChanged{},
 		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &BreakerOpened{}, &BreakerClosed{}, &WorkPaused{}, &WorkResumed{}, &ErrorOccurred{},
 		&HeartbeatSent{}, &WakeupDegraded{}, &WakeupRestored{}, &HistoryPruned{}, &BloatFound{}, &BloatCleared{}, &LatencyMeasured{},
 		&ShuttingDown{}, &Stopped{},

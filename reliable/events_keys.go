@@ -18,14 +18,25 @@ type KeyReleased struct {
 	How   string // what became of the head: "retry" or "discard"
 }
 
+// EntriesChanged says that an operator had dead entries tried again, or gave
+// entries up, in this process; heads of parked keys have [KeyReleased].
+type EntriesChanged struct {
+	IDs []int64 // at most a hundred, in order
+	How string  // "retry" or "discard"
+}
+
+// Name implements [Event].
+func (*EntriesChanged) Name() string { return "entries_changed" }
+
 // Name implements [Event].
 func (*KeyParked) Name() string { return "key_parked" }
 
 // Name implements [Event].
 func (*KeyReleased) Name() string { return "key_released" }
 
-func (*KeyParked) event()   {}
-func (*KeyReleased) event() {}
+func (*EntriesChanged) event() {}
+func (*KeyParked) event()      {}
+func (*KeyReleased) event()    {}
 
 func describeKeys(e Event) (slog.Level, []slog.Attr) {
 	switch e := e.(type) {
@@ -33,6 +44,8 @@ func describeKeys(e Event) (slog.Level, []slog.Attr) {
 		return slog.LevelError, append(entryAttrs(e.Entry), slog.String("error_class", e.ErrorClass), slog.String(LogKeyError, e.ErrorMessage))
 	case *KeyReleased:
 		return slog.LevelInfo, []slog.Attr{slog.Int64(LogKeyEntry, e.Entry), slog.String("how", e.How)}
+	case *EntriesChanged:
+		return slog.LevelInfo, []slog.Attr{slog.Any("entry_ids", e.IDs), slog.String("how", e.How)}
 	default:
 		return slog.LevelInfo, nil
 	}

@@ -15,7 +15,7 @@ func TestKeyEvents(t *testing.T) {
 	var log bytes.Buffer
 	defer m.LogTo(slog.New(slog.NewTextHandler(&log, nil)))()
 	var names []string
-	for _, name := range []string{"key_parked", "key_released"} {
+	for _, name := range []string{"key_parked", "key_released", "entries_changed"} {
 		cancel, err := m.SubscribeTo(name, func(e reliable.Event) { names = append(names, e.Name()) })
 		if err != nil {
 			t.Fatal(err)
@@ -27,12 +27,15 @@ func TestKeyEvents(t *testing.T) {
 	flush(t, &m)
 	m.Publish(&reliable.KeyReleased{Key: head.CausalityKey, Entry: 7, How: "retry"})
 	flush(t, &m)
-	if got := strings.Join(names, " "); got != "key_parked key_released" {
-		t.Errorf("names = %q, want key_parked key_released", got)
+	m.Publish(&reliable.EntriesChanged{IDs: []int64{3, 4}, How: "discard"})
+	flush(t, &m)
+	if got := strings.Join(names, " "); got != "key_parked key_released entries_changed" {
+		t.Errorf("names = %q, want key_parked key_released entries_changed", got)
 	}
 	for _, want := range []string{
 		"level=ERROR msg=key_parked entry_id=7 event_name=order_created resource_class=Order resource_id=3 error_class=timeout error=\"took 1m\"\n",
 		"level=INFO msg=key_released entry_id=7 how=retry\n",
+		"level=INFO msg=entries_changed entry_ids=\"[3 4]\" how=discard\n",
 	} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log = %s, want %s in it", log.String(), want)

@@ -78,7 +78,7 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Duration("after", e.After)}
 	case *HeartbeatSent:
 		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Duration("took", e.Took)}
-	case *KeyParked, *KeyReleased:
+	case *KeyParked, *KeyReleased, *EntriesChanged:
 		return describeKeys(e)
 	default:
 		return describeHousekeeping(e)

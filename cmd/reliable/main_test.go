@@ -29,7 +29,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-func TestMySQLAddress(t *testing.T) {
+func TestAddresses(t *testing.T) {
 	for address, want := range map[string]string{
 		"mysql://ann:sec%2Fret@db/shop":        "ann:sec/ret@tcp(db:3306)/shop?",
 		"mysql://db:3307/shop?tls=true":        "tcp(db:3307)/shop?",
@@ -44,8 +44,10 @@ func TestMySQLAddress(t *testing.T) {
 			t.Errorf("mysqlDSN(%s) = %s, %v, want %s...", address, dsn, err, want)
 		}
 	}
-	db, err := open("mysql://root:sec%2Fret@127.0.0.1:1/shop")
-	if err == nil || strings.Contains(err.Error(), "sec") {
-		t.Errorf("open() = %v, %v, want an error without the password", db, err)
+	for _, address := range []string{"mysql://root:sec%2Fret@127.0.0.1:1/shop", "postgres://root:sec%2Fret@127.0.0.1:1/shop", "postgres://root:secret@[/", "oracle://root:secret@host/"} {
+		db, err := open(address)
+		if err == nil || strings.Contains(err.Error(), "sec") {
+			t.Errorf("open() = %v, %v, want an error without the password", db, err)
+		}
 	}
 }
