@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/outbox"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // In a table that is longer than a page may look, a list ends at the bound and
@@ -30,6 +31,24 @@ func TestBigTable(t *testing.T) {
 		exec(t, db, "INSERT INTO outbox_entries (kind, context, event_name, owed, dead_at, retry_at, lane, causality_key) SELECT 1, 'billing', 'sent', '[\"ledger\"]', "+
 			"CASE WHEN "+is(1)+" OR "+is(3)+" THEN '2026-01-05 10:00:00' END"+stamp+", CASE WHEN "+is(2)+" THEN '2099-01-05 10:00:00' END"+stamp+
 			", CASE WHEN "+is(3)+" THEN 1 END, CASE WHEN "+is(3)+" THEN "+key+" END FROM ("+numbers(d, rows)+") n")
+		var heads []struct {
+			ID           int64
+			CausalityKey string
+		}
+		err := db.Transaction(func(tx *gorm.DB) error {
+			if err := tx.Raw("SELECT id, causality_key FROM outbox_entries WHERE lane IS NOT NULL").Scan(&heads).Error; err != nil {
+				return err
+			}
+			for _, h := range heads {
+				if err := tx.Exec("UPDATE outbox_entries SET lane = ? WHERE id = ?", reliable.LaneOf(h.CausalityKey), h.ID).Error; err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 		exec(t, db, "INSERT INTO outbox_parked_keys (causality_key, lane, entry_id) SELECT causality_key, lane, id FROM outbox_entries WHERE lane IS NOT NULL")
 		last := record(t, db, "ann", "invoice_sent")[0]
 		analyze(t, db)

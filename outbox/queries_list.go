@@ -142,9 +142,7 @@ func (s *scan) selectEntries(w window, limit int) ([]Entry, error) {
 	}
 	entries := make([]Entry, len(rows))
 	for i := range rows {
-		if entries[i], err = rows[i].entry(); err != nil {
-			return nil, fmt.Errorf("entry %d: %w", rows[i].ID, err)
-		}
+		entries[i] = rows[i].entry()
 	}
 	return entries, nil
 }
@@ -212,39 +210,37 @@ type entryRow struct {
 }
 
 // entry returns the row as an operator sees it: with its state only if it is
-// dead.
-func (r *entryRow) entry() (e Entry, err error) {
-	e = Entry{
+// dead. A time that somebody else wrote and that can't be read is zero: the entry
+// can be shown, and given up, all the same.
+func (r *entryRow) entry() Entry {
+	e := Entry{
 		ID: r.ID, Context: r.Context, Model: r.Model, ModelID: r.ModelID, Event: r.Event, Key: r.Key,
 		Attempts: r.Attempts, Crashes: r.Crashes, Suspect: r.Suspect, ErrorClass: r.ErrorClass, ErrorMessage: r.ErrorMessage,
 	}
 	if r.Owed != nil {
 		e.Owed = owed(*r.Owed)
 	}
-	if e.CreatedAt, err = timeOf(r.Created); err != nil {
-		return e, fmt.Errorf("column created_at: %w", err)
-	}
+	e.CreatedAt, _ = timeOf(r.Created)
 	for _, c := range []struct {
-		name string
 		text *string
 		into **time.Time
-	}{{"retry_at", r.Retry, &e.RetryAt}, {"failed_at", r.Failed, &e.FailedAt}, {"dead_at", r.Dead, &e.DeadAt}} {
-		if c.text == nil {
-			continue
+	}{{r.Retry, &e.RetryAt}, {r.Failed, &e.FailedAt}, {r.Dead, &e.DeadAt}} {
+		if c.text != nil {
+			at, _ := timeOf(*c.text)
+			*c.into = &at
 		}
-		at, err := timeOf(*c.text)
-		if err != nil {
-			return e, fmt.Errorf("column %s: %w", c.name, err)
-		}
-		*c.into = &at
 	}
 	if e.DeadAt != nil {
-		if e.State = Dead; r.Lane >= 0 && r.Key != "" {
+		if e.State = Dead; standsAt(r.Key, r.Lane) {
 			e.State = Parked
 		}
 	}
-	return e, nil
+	return e
 }
+
+// standsAt reports whether a key may stand at a dead entry with that lane, -1 for
+// none.
+func standsAt(key string, lane int64) bool { return key != "" && lane == reliable.LaneOf(key) }
 
 // carriedRow is what an entry carries.
 type carriedRow struct {

@@ -36,6 +36,7 @@ func selectParkedRow(tx *gorm.DB, t reliable.Tables, key string) (entry int64, e
 // deadEntry is an entry at which a key stands: what a release needs of it.
 type deadEntry struct {
 	reliable.OutboxEntry
+	lane   int64  // -1 for none
 	reason string // class of its last error, as workers show it
 }
 
@@ -62,7 +63,8 @@ func lockLoose(tx *gorm.DB, t reliable.Tables, ids []int64, pending bool) ([]*de
 		}
 	}
 	if !pending {
-		return lockEntries(tx, t, "id IN ? AND dead_at IS NOT NULL AND (lane IS NULL OR causality_key IS NULL OR causality_key = '')", ids)
+		found, err := lockEntries(tx, t, "id IN ? AND dead_at IS NOT NULL", ids)
+		return slices.DeleteFunc(found, func(e *deadEntry) bool { return standsAt(e.CausalityKey, e.lane) }), err
 	}
 	found, err := lockEntries(tx, t, "id IN ? AND dead_at IS NULL", ids)
 	if err != nil {
@@ -74,13 +76,13 @@ func lockLoose(tx *gorm.DB, t reliable.Tables, ids []int64, pending bool) ([]*de
 
 // lockEntries locks the entries of a condition on ids.
 func lockEntries(tx *gorm.DB, t reliable.Tables, where string, args ...any) ([]*deadEntry, error) {
-	query := "SELECT id, context, resource_class, event_name, causality_key, owed, callbacks, error_class FROM " + t.Entries() +
+	query := "SELECT id, context, resource_class, event_name, causality_key, coalesce(lane, -1) AS lane, owed, callbacks, error_class FROM " + t.Entries() +
 		" WHERE " + where + " AND processed_at IS NULL ORDER BY id"
 	if tx.Name() != "sqlite" {
 		query += " FOR UPDATE"
 	}
 	var rows []struct {
-		ID                                        int64
+		ID, Lane                                  int64
 		Context, ResourceClass, EventName         string
 		CausalityKey, Owed, Callbacks, ErrorClass *string
 	}
@@ -89,7 +91,7 @@ func lockEntries(tx *gorm.DB, t reliable.Tables, where string, args ...any) ([]*
 	}
 	entries := make([]*deadEntry, len(rows))
 	for i, r := range rows {
-		e := &deadEntry{reason: text(r.ErrorClass), OutboxEntry: reliable.OutboxEntry{
+		e := &deadEntry{lane: r.Lane, reason: text(r.ErrorClass), OutboxEntry: reliable.OutboxEntry{
 			ID: r.ID, Context: r.Context, ResourceClass: r.ResourceClass, EventName: r.EventName, CausalityKey: *cmp.Or(r.CausalityKey, new(string)),
 		}}
 		if r.Callbacks != nil {

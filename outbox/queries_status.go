@@ -48,7 +48,7 @@ func selectGroups(db *gorm.DB, t reliable.Tables, at time.Time, where string, ar
 		Context, Model, Event string
 		Owed                  *string
 		N                     int64
-		Oldest                string
+		Oldest                *string
 	}
 	err := onWriter(db, func(tx *gorm.DB) error {
 		return tx.Raw("SELECT context, resource_class AS model, event_name AS event, owed, count(*) AS n, "+timeText(tx, "min(created_at)")+" AS oldest FROM ("+
@@ -60,11 +60,10 @@ func selectGroups(db *gorm.DB, t reliable.Tables, at time.Time, where string, ar
 	}
 	kinds := make([]Kind, len(rows))
 	for i, r := range rows {
-		oldest, err := timeOf(r.Oldest)
-		if err != nil {
-			return nil, fmt.Errorf("column created_at: %w", err)
+		kinds[i] = Kind{Context: r.Context, Model: r.Model, Event: r.Event, N: r.N}
+		if oldest, err := timeOf(text(r.Oldest)); err == nil { // else somebody else wrote it
+			kinds[i].Oldest = Age(max(at.Sub(oldest), 0))
 		}
-		kinds[i] = Kind{Context: r.Context, Model: r.Model, Event: r.Event, N: r.N, Oldest: Age(max(at.Sub(oldest), 0))}
 		if r.Owed != nil {
 			kinds[i].Owed = owed(*r.Owed)
 		}
@@ -81,12 +80,13 @@ func selectFirstDead(db *gorm.DB, t reliable.Tables) (at time.Time, err error) {
 	}
 	var texts []string
 	err = onWriter(db, func(tx *gorm.DB) error {
-		return tx.Raw("SELECT " + timeText(tx, "dead_at") + " AS died FROM " + t.Entries() + " WHERE dead_at IS NOT NULL ORDER BY " + order + " LIMIT 1").Scan(&texts).Error
+		return tx.Raw("SELECT coalesce(" + timeText(tx, "dead_at") + ", '') AS died FROM " + t.Entries() + " WHERE dead_at IS NOT NULL ORDER BY " + order + " LIMIT 1").Scan(&texts).Error
 	})
 	if err != nil || len(texts) == 0 {
 		return at, err
 	}
-	return timeOf(texts[0])
+	at, _ = timeOf(texts[0]) // zero if somebody else wrote what can't be read
+	return at, nil
 }
 
 // selectGauge counts the entries of a state, by the index that

@@ -161,7 +161,7 @@ func (s *scan) count(limit int) (c Count, err error) {
 
 // alone reports whether the database can tell what passes.
 func (s *scan) alone() bool {
-	return s.f.State != Eligible && s.f.State != Waiting && s.f.State != Held && s.f.State != Orphan
+	return s.f.State != Eligible && s.f.State != Waiting && s.f.State != Held && s.f.State != Parked && s.f.State != Orphan
 }
 
 // more returns from where to go on, 0 if there is nothing.
@@ -240,7 +240,7 @@ func (s *scan) passes(e *Entry) bool {
 	}
 	e.Orphan = !s.registry.Empty() && !s.registry.Covers(&reliable.OutboxEntry{Context: e.Context, ResourceClass: e.Model, EventName: e.Event, Owed: e.Owed})
 	switch s.f.State {
-	case Eligible, Waiting, Held:
+	case Eligible, Waiting, Held, Parked:
 		return e.State == s.f.State
 	case Orphan:
 		return e.Orphan
