@@ -25,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"gorm.io/gorm"
@@ -110,6 +111,10 @@ type tree struct {
 	json bool
 }
 
+// tellWorkers is how long a command that is over waits until workers know: they
+// find out by their poll if not.
+const tellWorkers = 2 * time.Second
+
 // database opens the database, and closes it when the command is over.
 func (t *tree) database(ctx context.Context, run func(db *gorm.DB, p *reliable.Plugin) error) error {
 	db, err := t.open(ctx)
@@ -125,6 +130,12 @@ func (t *tree) database(ctx context.Context, run func(db *gorm.DB, p *reliable.P
 	if err != nil {
 		return err
 	}
+	// Workers of other processes are told of what is due now, also after an interrupt.
+	defer func() {
+		told, stop := context.WithTimeout(context.WithoutCancel(ctx), tellWorkers)
+		defer stop()
+		_ = p.Close(told)
+	}()
 	return run(db, p)
 }
 

@@ -49,6 +49,10 @@ func TestScripts(t *testing.T) {
 			Setup: func(env *testscript.Env) error {
 				url := testdb.New(t, d).URL
 				env.Setenv("DATABASE_URL", url)
+				env.Setenv("RELIABLE_POLL_INTERVAL", "20ms")
+				if d == testdb.Postgres {
+					env.Setenv("RELIABLE_POLL_INTERVAL", "1h") // a worker is woken, or does nothing
+				}
 				db, err := testdb.OpenURL(url)
 				if err != nil {
 					return err

@@ -29,16 +29,20 @@ func (t *tree) status() *cobra.Command {
 	c.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return leaf(c, f, func(ctx context.Context, c *cobra.Command, _ []string) error {
 		return t.outbox(ctx, func(o *outbox.Outbox, p *reliable.Plugin) error {
-			for {
+			for first := true; ; first = false {
 				s, err := o.Status(ctx)
-				switch {
-				case err != nil && every > 0 && ctx.Err() != nil:
-					return nil
-				case err != nil:
-					return err
+				if err == nil {
+					err = t.screen(c, s, every, !p.Registry().Empty())
 				}
-				if err := t.screen(c, s, every, !p.Registry().Empty()); err != nil || every == 0 {
+				switch {
+				case every == 0:
 					return err
+				case ctx.Err() != nil:
+					return nil
+				case err != nil && first:
+					return err
+				case err != nil: // it may be over soon
+					fmt.Fprintln(c.ErrOrStderr(), c.Root().Name()+": "+err.Error())
 				}
 				pause := time.NewTimer(every)
 				select {
