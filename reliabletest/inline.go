@@ -49,12 +49,10 @@ func Inline(t testing.TB, db *gorm.DB, report func(reliable.Outcome)) (*gorm.DB,
 	return o.db, o
 }
 
-// alone runs f when nothing else runs callbacks. What is committed meanwhile
-// is left to f. It is fine without an inline.
-func (i *inline) alone(f func()) {
+// alone works when nobody else does. Without an inline nobody can.
+func (i *inline) alone(f func() error) error {
 	if i == nil {
-		f()
-		return
+		return f()
 	}
 	i.mu.Lock()
 	for i.running {
@@ -62,19 +60,10 @@ func (i *inline) alone(f func()) {
 	}
 	i.running = true
 	i.mu.Unlock()
-	defer i.end()
-	f()
+	return i.work(f)
 }
 
-// end lets others run callbacks.
-func (i *inline) end() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.running, i.again = false, false
-	i.idle.Broadcast()
-}
-
-// begin reports whether the caller is to run callbacks: nobody does.
+// begin reports whether the caller is to work: nobody does.
 func (i *inline) begin() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -86,8 +75,23 @@ func (i *inline) begin() bool {
 	return true
 }
 
+// work calls f until nothing was committed meanwhile. Then others may work, and
+// also if f ends the goroutine.
+func (i *inline) work(f func() error) (err error) {
+	returned := false
+	defer func() {
+		for !returned && i.goOn() {
+		}
+	}()
+	for more := true; more; more = i.goOn() {
+		err = errors.Join(err, f())
+	}
+	returned = true
+	return err
+}
+
 // goOn reports whether something was committed since it was asked last. If not,
-// others may run callbacks.
+// others may work.
 func (i *inline) goOn() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -106,10 +110,9 @@ func (o *Outbox) committed() {
 	if o.t.Context().Err() != nil || !o.inline.begin() { // the test is over
 		return
 	}
-	for more := true; more; more = o.inline.goOn() {
-		if err := o.run(o.inline.report); err != nil && !errors.Is(err, errEnded) {
-			o.t.Errorf("reliabletest: %v", err)
-		}
+	err := o.inline.work(func() error { return o.run(o.inline.report) })
+	if err != nil && !errors.Is(err, errEnded) {
+		o.t.Errorf("reliabletest: %v", err)
 	}
 }
 

@@ -156,3 +156,54 @@ func TestInlineConcurrently(t *testing.T) {
 		}
 	})
 }
+
+// What is committed when a round has just found nothing is not forgotten, nor
+// is it when the round was the test's own.
+func TestInlineLate(t *testing.T) {
+	for _, d := range []testdb.Dialect{testdb.Postgres, testdb.MySQL} { // where a query leaves a connection to commit with
+		t.Run(d.String(), func(t *testing.T) {
+			var did notes
+			armed := false
+			plain := open(t, d, func(r *reliable.Registry) {
+				reliable.AfterCreateCommit(r, "note", func(_ context.Context, c reliable.Change[Order]) error {
+					did.add("%s", c.Model.Email)
+					armed = c.Model.Email != "late"
+					return nil
+				})
+			})
+			db, o := reliabletest.Inline(t, plain, nil)
+			ok(t, plain.Callback().Row().After("gorm:row").Register("late", func(tx *gorm.DB) {
+				if armed && strings.Contains(tx.Statement.SQL.String(), "FROM outbox_entries") {
+					armed = false
+					ok(t, db.Create(&Order{Email: "late"}).Error)
+				}
+			}))
+			ok(t, db.Create(&Order{Email: "early"}).Error)
+			did.want(t, "early", "late")
+			ok(t, plain.Create(&Order{Email: "early"}).Error)
+			if n := len(o.Run()); n != 2 {
+				t.Errorf("%d runs, want 2", n)
+			}
+			did.want(t, "early", "late")
+		})
+	}
+}
+
+// A report may end the goroutine; callbacks run nevertheless, later.
+func TestInlineReportEnds(t *testing.T) {
+	runs := 0
+	plain := open(t, memory, func(r *reliable.Registry) {
+		reliable.AfterCreateCommit(r, "count", func(context.Context, reliable.Change[Order]) error {
+			runs++
+			return nil
+		})
+	})
+	var db *gorm.DB
+	fails(t, func(s testing.TB) {
+		db, _ = reliabletest.Inline(s, plain, func(reliable.Outcome) { s.FailNow() })
+		ok(t, db.Create(&Order{}).Error)
+	})
+	if _, returned, _ := watch(t, func(testing.TB) { ok(t, db.Create(&Order{}).Error) }); returned || runs != 2 {
+		t.Errorf("the second time it went on: %t, %d runs, want false and 2", returned, runs)
+	}
+}

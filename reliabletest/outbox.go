@@ -146,16 +146,15 @@ func (o *Outbox) tell(outcome reliable.Outcome) (failed bool) {
 func (o *Outbox) Run() []reliable.Outcome {
 	o.t.Helper()
 	var outcomes []reliable.Outcome
-	o.inline.alone(func() {
-		o.t.Helper()
-		err := o.run(func(outcome reliable.Outcome) { outcomes = append(outcomes, outcome) })
-		switch {
-		case errors.Is(err, errEnded):
-			o.t.FailNow()
-		case err != nil:
-			o.t.Fatalf("reliabletest: %v", err)
-		}
+	err := o.inline.alone(func() error {
+		return o.run(func(outcome reliable.Outcome) { outcomes = append(outcomes, outcome) })
 	})
+	switch {
+	case errors.Is(err, errEnded):
+		o.t.FailNow()
+	case err != nil:
+		o.t.Fatalf("reliabletest: %v", err)
+	}
 	return outcomes
 }
 
