@@ -2,6 +2,7 @@
 //
 //	drain      River, ours and the raw floor drain a backlog
 //	ours       ours drains alone
+//	ours_keys  ours drains alone, in order per causality key
 //	workers    worker processes share a backlog; threads in one process
 //	hold       a drain while another transaction holds xmin, and one before a large backlog
 //	memory     what a worker process takes before a large backlog, and with large entries
@@ -10,7 +11,7 @@
 //	ordered    ours and the algorithm of the gem's ordered processor drain backlogs in order per causality key
 //	deadlocks  transactions that deadlock: plain, with a locking SELECT before each write, and with the plugin
 //
-// Without an argument it does all but ours and deadlocks. With -database mariadb or
+// Without an argument it does all but ours, ours_keys and deadlocks. With -database mariadb or
 // sqlite, ours drains alone on that. README.md says how to read the results.
 package main
 
@@ -53,6 +54,7 @@ func benchmarks() []benchmark {
 	return []benchmark{
 		{"drain", drain},
 		{"ours", drainOurs},
+		{"ours_keys", orderedOurs},
 		{"workers", workers},
 		{"hold", hold},
 		{"memory", memory},
@@ -134,7 +136,7 @@ func choose(names []string) (chosen []benchmark, err error) {
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("no benchmark %q: want drain, ours, workers, hold, memory, latency, write, ordered or deadlocks", name)
+			return nil, fmt.Errorf("no benchmark %q: want drain, ours, ours_keys, workers, hold, memory, latency, write, ordered or deadlocks", name)
 		}
 		chosen = append(chosen, all[i])
 	}

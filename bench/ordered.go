@@ -70,6 +70,17 @@ func ordered(ctx context.Context, b *bench, o options) (results, error) {
 	}, nil
 }
 
+// orderedOurs drains with ours alone: for who looks where its time goes.
+func orderedOurs(ctx context.Context, b *bench, o options) (results, error) {
+	entries := o.entries * 3 / 4
+	title("ours, in order per causality key: %d entries, a callback that does nothing, on PostgreSQL", entries)
+	fmt.Printf("ours: %s; threads %d\n\n%-32s %s\n", defaults(), o.threads, "", costColumns)
+	return nil, byTurns(ctx, []*contender{
+		b.inOrder("1,000 keys", skewed(entries, fewKeys), o.threads),
+		b.inOrder("100,000 keys", skewed(entries, manyKeys), o.threads),
+	}, or(o.rounds, 3))
+}
+
 func (b *bench) gems(name string, keys []string, threads int) *contender {
 	return &contender{name: "the gem's way, " + name, drain: func(ctx context.Context) (cost, error) { return b.gem(ctx, keys, threads) }}
 }
