@@ -14,18 +14,19 @@ import (
 
 // crowded returns the causality keys of that many entries, before one of each
 // cold key. They are all of one key if it is hot, otherwise spread evenly over
-// as many keys as there are cold ones.
+// as many keys as there are cold ones. By name, neither kind comes before the
+// other.
 func crowded(entries, cold int, hot bool) []string {
 	keys := make([]string, entries+cold)
 	for i := range keys {
+		number := 1
 		switch {
 		case i >= entries:
-			keys[i] = fmt.Sprintf("cold-%d", i-entries)
-		case hot:
-			keys[i] = "hot"
-		default:
-			keys[i] = fmt.Sprintf("even-%d", i%cold)
+			number = 2 * (i - entries)
+		case !hot:
+			number = 2*(i%cold) + 1
 		}
+		keys[i] = fmt.Sprintf("customer-%d", number)
 	}
 	return keys
 }
