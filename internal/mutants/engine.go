@@ -3,7 +3,9 @@ package mutants
 import "slices"
 
 // mutants returns all of them.
-func mutants() []Mutant { return slices.Concat(engine(), capture(), transactions(), pressure()) }
+func mutants() []Mutant {
+	return slices.Concat(engine(), ordered(), capture(), transactions(), pressure())
+}
 
 // engine returns the bugs of claim, run and finish.
 func engine() []Mutant {
@@ -51,7 +53,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M16", Bug: "a worker works only when it is woken", File: "worker/shift.go",
-			Old: "pause(ctx, wake, heard, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "pause(ctx, wake, heard, 24*time.Hour)",
+			Old: "pause(ctx, wake, heard, s.freed, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "pause(ctx, wake, heard, s.freed, 24*time.Hour)",
 			Package: "worker", Test: "TestPollFindsWork",
 		},
 		{
@@ -80,12 +82,12 @@ func engine() []Mutant {
 			Package: "worker", Test: "TestEveryCallHasADeadline",
 		},
 		{
-			Name: "M23", Bug: "a middleware that swallows the attempt passes for success", File: "reliable/run.go",
+			Name: "M23", Bug: "a middleware that swallows the attempt passes for success", File: "reliable/surround.go",
 			Old: "if err == nil && !called {", New: "if err == nil && !called && false {",
 			Package: "worker", Test: "TestMiddleware",
 		},
 		{
-			Name: "M23b", Bug: "the chain of middlewares does not run the callback", File: "reliable/run.go",
+			Name: "M23b", Bug: "the chain of middlewares does not run the callback", File: "reliable/surround.go",
 			Old: "return inner(ctx)", New: "_ = inner\n\t\t\t\treturn nil",
 			Package: "worker", Test: "TestMiddleware",
 		},
