@@ -92,7 +92,8 @@ type selection struct {
 	orphans  []*reliable.OutboxEntry
 	moves    []move // of cursors, when all is settled
 	looked   int    // lanes whose rows were looked at
-	full     int    // of them, those that had any
+	asked    int    // lanes that were asked for
+	full     int    // of them, those that had any; 0 if not all was read
 }
 
 // move is what a read of a lane came to.
@@ -113,6 +114,7 @@ func (s *selection) leave(kind int64) {
 func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	count, each := s.ring.size(s.most)
 	asked := s.ring.lanes[:count]
+	s.asked = count
 	after := make([]string, count)
 	for i, lane := range asked {
 		after[i] = s.ring.after(lane, now)
@@ -122,6 +124,13 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 		return err
 	}
 	whole := s.base.payload.left > 0
+	if whole {
+		for i, r := range rows {
+			if i == 0 || r.lane != rows[i-1].lane {
+				s.full++
+			}
+		}
+	}
 	for i, lane := range asked {
 		end := 0
 		for end < len(rows) && rows[end].lane == lane {
@@ -146,9 +155,6 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 // more.
 func (s *selection) choose(lane int, rows []laneRow, cut bool) bool {
 	before := len(s.found)
-	if len(rows) > 0 {
-		s.full++
-	}
 	for begin := 0; begin < len(rows); {
 		end := begin + 1
 		for end < len(rows) && rows[end].entry.CausalityKey == rows[begin].entry.CausalityKey {
@@ -230,7 +236,7 @@ func (s *selection) settle(ctx context.Context, tx *sql.Tx) {
 		s.ring.passed(m.lane, m.last, m.ended, m.idle)
 	}
 	s.ring.turn(s.looked)
-	s.ring.filled = s.full
+	s.ring.filled, s.ring.asked = s.full, s.asked
 	for _, e := range s.orphans {
 		s.base.orphan(ctx, tx, e)
 	}

@@ -8,7 +8,7 @@ import (
 const (
 	mostOfKey  = 100                    // entries of a key, at most, in one claim
 	lanesRead  = 16                     // at least, if the worker has so many, so that a small claim has several keys
-	gapTime    = time.Second            // that a stretch of a lane is passed over in which nothing could run, at least
+	gapTime    = 100 * time.Millisecond // that a stretch of a lane is passed over in which nothing could run, at least
 	gapShare   = 5 * time.Millisecond   // more, for each such stretch,
 	longestGap = 10 * time.Second       // at most
 	mostGaps   = 10_000                 // that are remembered
@@ -24,7 +24,8 @@ type ring struct {
 	lanes  []int // in the order of the next read
 	spots  map[int]*spot
 	gaps   map[place]gap
-	filled int       // lanes that had something at the last read; 0 is not known
+	filled int // lanes that had something at the last read, of those that were asked for; 0 is not known
+	asked  int
 	endBy  time.Time // when this Claim has looked for long enough
 	wider  int       // how many times as much of each lane is read: twice as much after each read of no use
 }
@@ -85,7 +86,7 @@ func (r *ring) size(n int) (lanes, each int) {
 	lanes = min(len(r.lanes), max(n, lanesRead))
 	full := lanes
 	if r.filled > 0 {
-		full = min(lanes, r.filled)
+		full = (lanes*r.filled + r.asked - 1) / r.asked
 	}
 	return lanes, min(max((n+max(full, 1)-1)/max(full, 1), 2), mostOfKey) * max(r.wider, 1)
 }
