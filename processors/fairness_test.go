@@ -50,7 +50,10 @@ func TestHotKeyStarvesNobody(t *testing.T) {
 			if claims > 12*cold/batch {
 				t.Fatalf("%d cold keys still wait after %d claims of %d", left, claims, batch)
 			}
-			c := claimed(t, p)
+			c, err := p.Claim(t.Context(), batch)
+			if err != nil || c == nil {
+				t.Fatalf("Claim() = %v, %v", c, err)
+			}
 			for _, e := range c.Entries() {
 				if e.CausalityKey != keys[cold/2] {
 					left--

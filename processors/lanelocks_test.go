@@ -122,7 +122,11 @@ func TestLockerLoses(t *testing.T) {
 			o.keyed(t, "a")
 			c := claimed(t, p)
 			locker.say(nil, extend)
-			<-c.Lost()
+			select {
+			case <-c.Lost():
+			case <-time.After(20 * time.Second):
+				t.Fatal("the claim is not lost within 20 s")
+			}
 			locker.say(nil, nil)
 			again := claimed(t, p)
 			if line(again) != " a1" || again.Token() <= c.Token() {

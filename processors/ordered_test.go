@@ -118,6 +118,18 @@ func TestHeadsBlockTheirKeys(t *testing.T) {
 	})
 }
 
+// A key runs by id, whatever the clocks of those who wrote it said.
+func TestOrderIsThatOfIDs(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		o := open(t, testdb.New(t, d))
+		p := &processors.OrderedByCausalityKey{LeaseTTL: time.Minute}
+		o.run(t, "w", p)
+		o.keyed(t, "a", "a", "a")
+		o.exec(t, "UPDATE outbox_entries SET created_at = "+o.ago(1)+" WHERE id = 2", "UPDATE outbox_entries SET created_at = "+o.ago(2)+" WHERE id = 3")
+		claims(t, p, 1, " a1")
+	})
+}
+
 // What is dead without being parked, or kept though done, blocks no key.
 func TestWhatBlocksNoKey(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
