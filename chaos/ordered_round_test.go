@@ -31,7 +31,8 @@ type orderedRound struct {
 	*scene
 
 	dir     string
-	env     []string // of the workers
+	env     []string                       // of the workers
+	then    func(t *testing.T, faults int) // happens after each fault; nil is nothing
 	notes   *chaos.Ledger
 	workers *crew
 	apart   sync.WaitGroup
@@ -89,6 +90,9 @@ func (r *orderedRound) run(t *testing.T, draws *rand.Rand) {
 		}
 		if struck < len(faults) && (float64(total-waiting) >= faults[struck].At*float64(total) || time.Since(last) > r.every) && r.strike(t, faults[struck]) {
 			struck, last = struck+1, time.Now()
+			if r.then != nil {
+				r.then(t, struck)
+			}
 		}
 	}
 	r.apart.Wait()

@@ -243,7 +243,7 @@ func (l *lanes) hold(ctx context.Context, tx *sql.Tx) error {
 	var n int
 	err := tx.QueryRowContext(ctx, l.q.hold, l.as).Scan(&n)
 	if errors.Is(err, sql.ErrNoRows) {
-		l.base.lose()
+		l.base.gone()
 		return fmt.Errorf("row %q of %s is gone: %w", l.as, l.site.Plugin.Tables().Workers(), reliable.ErrLeaseLost)
 	}
 	return err

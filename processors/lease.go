@@ -104,6 +104,9 @@ func (p *NonOrdered) renew(ctx context.Context, s *session) bool {
 			return err == nil
 		}
 	}
+	if p.lingers() {
+		return false
+	}
 	if err := p.register(ctx, s); err != nil {
 		p.trouble("register", err)
 		return false
@@ -192,6 +195,22 @@ func (p *NonOrdered) expired() bool {
 	}
 	p.giveUp()
 	return true
+}
+
+// lingers reports whether a lease that was given up still lasts: what is
+// cancelled may not have ended, and nobody shall take it up before that.
+func (p *NonOrdered) lingers() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lapsed && time.Now().Before(p.trusted)
+}
+
+// gone gives up every claim of a lease that somebody else has ended.
+func (p *NonOrdered) gone() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trusted = time.Time{}
+	p.giveUp()
 }
 
 // lose gives up every claim.

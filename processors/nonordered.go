@@ -120,7 +120,7 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 	go func() { defer close(tended); newHousekeeper(p, pool).run(ctx) }()
 	p.keep(ctx, &keeper)
 	failpoint.Hit("worker.leaving")
-	behind := p.held() > 0
+	behind := p.held() > 0 || p.lingers()
 	p.lose() // what is left: of callbacks that were left behind
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementTimeout)
 	defer cancel()
