@@ -69,10 +69,16 @@ func (s *scene) start(t *testing.T, failpoint, pace string) (*exec.Cmd, *bytes.B
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // if it still runs
-		if t.Failed() {
-			t.Logf("worker at %q:\n%s", failpoint, log)
+		if !t.Failed() {
+			_ = cmd.Process.Kill() // if it still runs
+			return
 		}
+		if cmd.ProcessState == nil { // or else it was waited for
+			defer time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() }).Stop()
+			_ = errors.Join(cmd.Process.Signal(syscall.SIGQUIT), cmd.Process.Signal(syscall.SIGCONT)) // it tells what it does
+			_ = cmd.Wait()
+		}
+		t.Logf("worker at %q:\n%s", failpoint, log)
 	})
 	return cmd, log
 }
