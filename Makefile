@@ -7,6 +7,8 @@ PROGRAMS ?= 10000
 VERSIONS ?= 13,14,15,16,17,18
 # What listens, prepares statements, or looks at sessions of the server: behind a pooler it has nothing to say.
 AROUND = ^Test(CommitsElsewhereWake|ListensAgain|ListenIsTested|CallbacksHoldTheWholePool|StartStopStress|ReadOnlyServer|NoConnectionLeft|RunTxOnANarrowPool|EveryCallHasADeadline)$$
+# What takes its time over leases and lanes, with statements that other tests send to each version.
+ALIKE = ^Test(Locker.*|HotKeyStarvesNobody|BlockedKeysHideNobody|LanesChangeHands|HeadThatKillsWorkers|HeadIsAcquitted)$$
 LINTER_VERSION = v2.15.0
 LINTER = .bin/golangci-lint-$(LINTER_VERSION)
 
@@ -20,7 +22,7 @@ test: ## run all tests on PostgreSQL, MariaDB and SQLite
 	go run ./internal/testdb/testservers -- go test -p 1 -timeout 20m ./...
 
 versions: ## run what depends on PostgreSQL's version on each of VERSIONS, fetched by npm where not installed
-	RELIABLE_TEST_ONLY=postgres go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors
+	RELIABLE_TEST_ONLY=postgres go run ./internal/testdb/testservers -postgres $(VERSIONS) -- go test -timeout 10m ./internal/capture ./internal/matrix ./reliable ./migrations ./processors -skip '$(ALIKE)'
 
 pooler: ## run the worker's tests by way of a PgBouncer in transaction mode
 	RELIABLE_TEST_ONLY=postgres go run ./internal/testdb/testservers -pooler -- go test -count 1 -timeout 20m ./worker -skip '$(AROUND)'

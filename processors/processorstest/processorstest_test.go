@@ -28,15 +28,19 @@ func TestNonOrdered(t *testing.T) {
 	})
 }
 
+// The suite's entries have no key: what differs from NonOrdered are two
+// statements, of which SQLite's and MariaDB's are the same.
 func TestOrderedByCausalityKey(t *testing.T) {
-	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
-		processorstest.Run(t, processorstest.Harness{
-			Database: database(d),
-			New: func(lease time.Duration) processors.EntriesProcessor {
-				return &processors.OrderedByCausalityKey{LeaseTTL: lease}
-			},
+	for _, d := range []testdb.Dialect{testdb.Postgres, testdb.SQLite} {
+		t.Run(d.String(), func(t *testing.T) {
+			processorstest.Run(t, processorstest.Harness{
+				Database: database(d),
+				New: func(lease time.Duration) processors.EntriesProcessor {
+					return &processors.OrderedByCausalityKey{LeaseTTL: lease}
+				},
+			})
 		})
-	})
+	}
 }
 
 // The other ways to complete an entry are other statements.
