@@ -114,3 +114,37 @@ func TestTenantCap(t *testing.T) {
 		t.Errorf("then Claim() has %v, want the other 2 of t", n)
 	}
 }
+
+// A claim has no more than it was asked for, and what has a key and what has
+// none leave room for each other, however small it is.
+func TestKeysAndNoKeysShareClaims(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		for _, n := range []int{1, 2, 8} {
+			o := open(t, testdb.New(t, d))
+			p := &processors.OrderedByCausalityKey{LeaseTTL: time.Minute}
+			o.run(t, "w", p)
+			keys := make([]string, 0, 400)
+			for i := range 200 {
+				keys = append(keys, fmt.Sprint("key ", i), "")
+			}
+			o.keyed(t, keys...)
+			keyed, loose := 0, 0
+			for range 10 {
+				c, err := p.Claim(t.Context(), n)
+				if err != nil || c == nil || len(c.Entries()) > n {
+					t.Fatalf("Claim(%d) = %v, %v, want at most so many entries", n, c, err)
+				}
+				for _, e := range c.Entries() {
+					if e.CausalityKey == "" {
+						loose++
+					} else {
+						keyed++
+					}
+				}
+			}
+			if keyed == 0 || loose == 0 || keyed+loose < 9*n {
+				t.Errorf("ten claims of %d have %d entries with a key and %d without, want about %d, some of each", n, keyed, loose, 10*n)
+			}
+		}
+	})
+}

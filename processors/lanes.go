@@ -34,6 +34,7 @@ type lanes struct {
 	lookAt  time.Time
 	looseAt time.Time // when to look for entries without a key again, though there are others
 	loose   bool      // whether there were some at the last look
+	hadTurn bool      // whether the last claim had some
 }
 
 func newLanes(p *OrderedByCausalityKey, site Site) (*lanes, error) {

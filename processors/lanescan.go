@@ -28,9 +28,13 @@ type laneRow struct {
 func (l *lanes) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error) {
 	p := &l.base
 	now := time.Now()
+	look := now.After(l.looseAt) && (n > 1 || !l.hadTurn) // a claim of one has one of either, by turns
 	loose := 0
-	if l.loose && now.After(l.looseAt) {
+	switch {
+	case look && l.loose:
 		loose = max(n/4, 1)
+	case look:
+		loose = 1
 	}
 	s := selection{lanes: l, most: max(n-loose, 1), tenants: l.tenants()}
 	for _, kind := range p.leftAlone() {
@@ -52,7 +56,8 @@ func (l *lanes) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error
 	if alone != nil || err != nil {
 		return alone, err
 	}
-	if p.payload.left > 0 && (len(s.found) == 0 || now.After(l.looseAt)) {
+	l.hadTurn = false
+	if p.payload.left > 0 && (len(s.found) == 0 || look) {
 		others, err := p.findLoose(ctx, tx, max(n-len(s.found), 1))
 		if err != nil {
 			return nil, err
@@ -60,8 +65,11 @@ func (l *lanes) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error
 		if len(others) > 0 && others[0].suspect {
 			return others, nil
 		}
-		if l.loose = len(others) > 0; !l.loose {
+		if l.loose, l.hadTurn = len(others) > 0, len(others) > 0; !l.loose {
 			l.looseAt = now.Add(loosePause)
+		}
+		if len(s.found)+len(others) > n { // of a claim of one: the cursors stay where they are
+			return others, nil
 		}
 		s.found = append(s.found, others...)
 	}

@@ -131,11 +131,12 @@ func (p *NonOrdered) beat(ctx context.Context, s *session) error {
 		return err
 	}
 	p.mu.Lock()
-	renewed := alive > 0 && !p.lapsed
-	if renewed {
+	renewed := alive > 0 && !p.lapsed // or else it was given up meanwhile
+	switch {
+	case renewed:
 		p.trust(sent)
-	} else {
-		p.trusted = time.Time{} // too late, or somebody took us for dead
+	case alive == 0:
+		p.trusted = time.Time{} // somebody took us for dead
 	}
 	p.mu.Unlock()
 	if renewed {
