@@ -20,6 +20,7 @@ type bloatWatch struct {
 	seen  map[string]time.Time // when a holder was first seen to hold what it holds now
 	over  map[string]time.Time // since when a table has too many dead rows
 	found map[string]told      // tables of which it told
+	dead  int64                // row versions in the table that had most at the last look
 }
 
 // told is what was said of a table.
@@ -72,6 +73,10 @@ func (h *housekeeper) lookForBloat(ctx context.Context) (more bool, err error) {
 	})
 	if err != nil {
 		return false, err
+	}
+	h.bloat.dead = 0
+	for _, t := range tables {
+		h.bloat.dead = max(h.bloat.dead, t.dead)
 	}
 	now := time.Now()
 	h.bloat.judge(&h.Housekeeping, now, tables, h.bloat.ages(now, holders), func(e reliable.Event) {

@@ -54,6 +54,7 @@ func TestBloatIsReported(t *testing.T) {
 		}
 		return false
 	})
+	eventually(t, "the dead rows are measured", func() bool { return next[*reliable.OutboxMeasured](t, o).DeadRows >= 1000 })
 	if err := report.Commit().Error; err != nil {
 		t.Fatal(err)
 	}

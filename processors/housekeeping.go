@@ -26,7 +26,7 @@ const Forever time.Duration = -1
 // Housekeeping is what one worker at a time does for all of them: it makes and
 // drops the partitions of the history, deletes what is done and old, looks
 // for what keeps the database from using space again, and measures how long
-// entries wait. Which one is said by a
+// entries wait and how many there are. Which one is said by a
 // lease in outbox_duties; every duty may be broken off at any moment and done
 // twice. Its connection is not one that claims, finishes or renews a lease, and
 // none of its statements waits for a lock for longer than two seconds. What
@@ -92,6 +92,7 @@ type housekeeper struct {
 type duty struct {
 	name     string
 	do       func(ctx context.Context) (more bool, err error)
+	paced    bool // not done when another duty asks for a round at once
 	failures int
 	after    time.Time // not before
 }
@@ -117,7 +118,8 @@ func newHousekeeper(p *NonOrdered, pool *sql.DB) *housekeeper {
 		{name: "index kept entries", do: h.indexKept},
 		{name: "prune kept entries", do: h.pruneKept},
 		{name: "look for bloat", do: h.lookForBloat},
-		{name: "measure latency", do: h.measureLatency},
+		{name: "measure latency", do: h.measureLatency, paced: true},
+		{name: "measure the outbox", do: h.measureOutbox, paced: true},
 	}
 	return h
 }
@@ -165,6 +167,9 @@ func (h *housekeeper) round(ctx context.Context) (more bool) {
 			continue
 		}
 		d.failures = 0
+		if d.paced {
+			d.after = time.Now().Add(h.Every * 4 / 5) // a round comes a tenth early at most
+		}
 		more = more || again
 	}
 	return more

@@ -166,7 +166,7 @@ func eventNames() []string {
 	for _, e := range []Event{
 		&Started{}, &BatchClaimed{}, &EntryProcessed{}, &EntryFailed{}, &EntryDied{}, &EntryDiscarded{}, &KeyParked{}, &KeyReleased{}, &EntriesChanged{},
 		&EntriesRescued{}, &LeaseLost{}, &OrphansFound{}, &BreakerOpened{}, &BreakerClosed{}, &WorkPaused{}, &WorkResumed{}, &ErrorOccurred{},
-		&HeartbeatSent{}, &WakeupDegraded{}, &WakeupRestored{}, &HistoryPruned{}, &BloatFound{}, &BloatCleared{}, &LatencyMeasured{},
+		&HeartbeatSent{}, &WakeupDegraded{}, &WakeupRestored{}, &HistoryPruned{}, &BloatFound{}, &BloatCleared{}, &LatencyMeasured{}, &OutboxMeasured{},
 		&ShuttingDown{}, &Stopped{},
 	} {
 		names = append(names, e.Name())

@@ -58,6 +58,46 @@ type LatencyMeasured struct {
 	Minimum, Maximum, Average time.Duration
 }
 
+// Gauge is a number that may be an estimate: counts end at 100,000, above which
+// the statistics of the database say about how many there are.
+type Gauge struct {
+	N      int64
+	Approx bool
+}
+
+// OutboxMeasured says, once in a while, how much there is of what. It is the
+// whole outbox's, measured by one worker. All ages are 0 if there is none.
+type OutboxMeasured struct {
+	Worker string
+
+	Pending    Gauge // entries that are neither done nor dead: eligible, waiting or held
+	Eligible   Gauge // entries that a worker may claim
+	Waiting    Gauge // entries that failed and are not due yet
+	Held       Gauge // entries that workers hold
+	Dead       Gauge // entries that are kept for an operator
+	ParkedKeys Gauge // causality keys that stand still
+	Orphans    Gauge // entries that this worker's binary does not cover, among the oldest 100,000 that are pending
+
+	OldestEligible time.Duration // since it was written
+	OldestDead     time.Duration // since the first died
+	OldestParked   time.Duration // since the key was parked
+	OldestOrphan   time.Duration // since it was written
+
+	Workers int // that live, at most a thousand
+	Threads int // of these workers
+	Pauses  int // that operators made and did not end
+
+	// DeadRows is how many row versions that nobody needs the worst table of
+	// the outbox has, as PostgreSQL's statistics say; on MariaDB the length
+	// of the server's undo log; 0 on SQLite.
+	DeadRows int64
+}
+
+// Name implements [Event].
+func (*OutboxMeasured) Name() string { return "outbox_measured" }
+
+func (*OutboxMeasured) event() {}
+
 // Name implements [Event].
 func (*HistoryPruned) Name() string { return "history_pruned" }
 

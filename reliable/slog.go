@@ -110,6 +110,14 @@ func describeHousekeeping(e Event) (slog.Level, []slog.Attr) {
 			slog.String(LogKeyWorker, e.Worker), slog.Duration("oldest", e.Oldest), slog.Duration("overdue", e.Overdue), slog.Int("backlog", e.Backlog),
 			slog.Int("processed", e.Processed), slog.Duration("minimum", e.Minimum), slog.Duration("maximum", e.Maximum), slog.Duration("average", e.Average),
 		}
+	case *OutboxMeasured:
+		return slog.LevelDebug, []slog.Attr{
+			slog.String(LogKeyWorker, e.Worker), slog.Int64("pending", e.Pending.N), slog.Int64("eligible", e.Eligible.N), slog.Int64("waiting", e.Waiting.N),
+			slog.Int64("held", e.Held.N), slog.Int64("dead", e.Dead.N), slog.Int64("parked_keys", e.ParkedKeys.N), slog.Int64("orphans", e.Orphans.N),
+			slog.Duration("oldest_eligible", e.OldestEligible), slog.Duration("oldest_dead", e.OldestDead), slog.Duration("oldest_parked", e.OldestParked),
+			slog.Duration("oldest_orphan", e.OldestOrphan), slog.Int("workers", e.Workers), slog.Int("threads", e.Threads), slog.Int("pauses", e.Pauses),
+			slog.Int64("dead_rows", e.DeadRows),
+		}
 	default:
 		return slog.LevelInfo, nil
 	}

@@ -36,16 +36,16 @@ func TestDependencies(t *testing.T) {
 		allowed []string
 	}{
 		{"reliable", core},
-		{"processors", append([]string{module + "/processors"}, core...)},
+		{"processors", append([]string{module + "/processors", module + "/outbox"}, core...)},
 		{"outbox", append([]string{module + "/outbox"}, core...)},
 		{"reliabletest", append([]string{module + "/reliabletest"}, core...)},
 		{"cli", append([]string{
 			module + "/cli", module + "/outbox", module + "/migrations", module + "/worker", module + "/processors", "github.com/caarlos0/env", "github.com/spf13/", "github.com/mattn/go-isatty",
 			"github.com/pressly/goose", "github.com/mfridman/interpolate", "github.com/sethvargo/go-retry", "go.uber.org/multierr", "golang.org/x/",
 		}, core...)},
-		{"processors/redislock", append([]string{module + "/processors", "github.com/go-redsync/", "github.com/redis/", "github.com/cespare/xxhash", "go.uber.org/atomic", "golang.org/x/sys"}, core...)},
+		{"processors/redislock", append([]string{module + "/processors", module + "/outbox", "github.com/go-redsync/", "github.com/redis/", "github.com/cespare/xxhash", "go.uber.org/atomic", "golang.org/x/sys"}, core...)},
 		{"contrib/reliablepgx", append([]string{module + "/contrib/reliablepgx", "github.com/jackc/", "golang.org/x/"}, core...)},
-		{"worker", append([]string{module + "/worker", module + "/processors", "github.com/caarlos0/env"}, core...)},
+		{"worker", append([]string{module + "/worker", module + "/processors", module + "/outbox", "github.com/caarlos0/env"}, core...)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
