@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
 	"github.com/gorm-aftercommit/aftercommit/migrations"
@@ -86,14 +87,18 @@ func (r *release) config(reader bool) reliable.Config {
 		r.tell(ctx, c.Entry, "see", change(c, showParcel))
 		return nil
 	}})
-	reliable.AfterCommit(registry, reliable.Callback[Parcel]{Name: "flaky", On: reliable.OpCreate, If: func(c reliable.Change[Parcel]) bool { return c.Model.Label == "flaky" },
-		Backoff: func(int) time.Duration { return time.Hour }, Run: func(ctx context.Context, c reliable.Change[Parcel]) error {
+	reliable.AfterCommit(registry, reliable.Callback[Parcel]{
+		Name: "flaky", On: reliable.OpCreate,
+		If:      func(c reliable.Change[Parcel]) bool { return c.Model.Label == "flaky" },
+		Backoff: func(int) time.Duration { return time.Hour },
+		Run: func(ctx context.Context, c reliable.Change[Parcel]) error {
 			if r.fail {
 				return errors.New(`not "yet"`)
 			}
 			r.tell(ctx, c.Entry, "flaky", "attempt", c.Attempt, c.IdempotencyKey())
 			return nil
-		}})
+		},
+	})
 	reliable.AfterCommit(registry, reliable.Callback[Line]{Name: "count", WhenGone: reliable.GoneRun, Run: func(ctx context.Context, c reliable.Change[Line]) error {
 		r.tell(ctx, c.Entry, "count", change(c, show[Line]))
 		return nil
@@ -155,7 +160,7 @@ func showParcel(p *Parcel) string {
 // open connects to a database with the plugin, the outbox and tables of models.
 func open(t *testing.T, url testdb.DB, config reliable.Config, models ...any) *gorm.DB {
 	t.Helper()
-	db := url.Open(t, &gorm.Config{NowFunc: then})
+	db := url.Open(t, &gorm.Config{NowFunc: then, Logger: logger.Discard})
 	if err := errors.Join(db.AutoMigrate(models...), db.Use(reliable.New(config)), migrations.Up(t.Context(), db)); err != nil {
 		t.Fatal(err)
 	}
