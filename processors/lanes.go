@@ -60,7 +60,7 @@ func (l *lanes) leave(ctx context.Context) {
 func (l *lanes) rebalance(ctx context.Context) error {
 	if id := l.base.id(); id != l.as { // registered anew: what it had is anybody's
 		l.as, l.owned, l.leaving, l.lookAt = id, nil, nil, time.Time{}
-		l.ring = ring{}
+		l.ring = ring{keys: keysPerThread * l.site.Threads}
 		if l.locks != nil {
 			l.locks.releaseAll(ctx)
 		}

@@ -9,9 +9,10 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
-// loosePause is how long entries without a key are not looked for when there
-// were none, while there are others.
-const loosePause = 50 * time.Millisecond
+const (
+	loosePause = 50 * time.Millisecond // that entries without a key are not looked for when there were none, while there are others,
+	looseShare = 20                    // and at least so many times as long as the look took
+)
 
 // laneRow is an entry of a lane as a read finds it.
 type laneRow struct {
@@ -58,6 +59,7 @@ func (l *lanes) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error
 	}
 	l.hadTurn = false
 	if p.payload.left > 0 && (len(s.found) == 0 || look) {
+		begun := time.Now()
 		others, err := p.findLoose(ctx, tx, max(n-len(s.found), 1))
 		if err != nil {
 			return nil, err
@@ -66,7 +68,7 @@ func (l *lanes) find(ctx context.Context, tx *sql.Tx, n int) ([]candidate, error
 			return others, nil
 		}
 		if l.loose, l.hadTurn = len(others) > 0, len(others) > 0; !l.loose {
-			l.looseAt = now.Add(loosePause)
+			l.looseAt = now.Add(max(loosePause, looseShare*time.Since(begun)))
 		}
 		if len(s.found)+len(others) > n { // of a claim of one: the cursors stay where they are
 			return others, nil
@@ -100,8 +102,9 @@ type selection struct {
 	orphans  []*reliable.OutboxEntry
 	moves    []move // of cursors, when all is settled
 	looked   int    // lanes whose rows were looked at
-	asked    int    // lanes that were asked for
-	full     int    // of them, those that had any; 0 if not all was read
+	asked    int    // lanes whose rows were counted
+	filled   int    // those of them that had any; 0 if not all was read
+	least    int    // what these have at least, up to most of a lane
 }
 
 // move is what a read of a lane came to.
@@ -122,7 +125,6 @@ func (s *selection) leave(kind int64) {
 func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	count, each := s.ring.size(s.most)
 	asked := s.ring.lanes[:count]
-	s.asked = count
 	after := make([]string, count)
 	for i, lane := range asked {
 		after[i] = s.ring.after(lane, now)
@@ -132,18 +134,19 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 		return err
 	}
 	whole := s.base.payload.left > 0
-	if whole {
-		for i, r := range rows {
-			if i == 0 || r.lane != rows[i-1].lane {
-				s.full++
-			}
-		}
-	}
 	for i, lane := range asked {
 		end := 0
 		for end < len(rows) && rows[end].lane == lane {
 			rows[end].held = rows[end].held || s.busy[rows[end].entry.CausalityKey]
 			end++
+		}
+		s.asked = i + 1
+		if whole && end > 0 {
+			s.filled++
+			s.least += end
+			if end == each { // there may be any number
+				s.least += s.most
+			}
 		}
 		cut := len(rows) == end && !whole // what else there is of this lane, and of the next ones, was not read
 		if cut && end == 0 {
@@ -192,7 +195,7 @@ func (s *selection) chain(rows []laneRow) {
 	for i, r := range rows {
 		e := r.entry
 		switch {
-		case r.dead, !r.due, s.left[e.Kind], i == mostOfKey, len(s.found) >= s.most:
+		case r.dead, !r.due, s.left[e.Kind], len(s.found) >= s.most:
 			return
 		case !registry.Covers(e):
 			s.orphans = append(s.orphans, e)
@@ -244,7 +247,7 @@ func (s *selection) settle(ctx context.Context, tx *sql.Tx) {
 		s.ring.passed(m.lane, m.last, m.ended, m.idle)
 	}
 	s.ring.turn(s.looked)
-	s.ring.filled, s.ring.asked = s.full, s.asked
+	s.ring.asked, s.ring.filled, s.ring.least = s.asked, s.filled, s.least
 	for _, e := range s.orphans {
 		s.base.orphan(ctx, tx, e)
 	}

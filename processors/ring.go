@@ -6,14 +6,14 @@ import (
 )
 
 const (
-	mostOfKey  = 100                    // entries of a key, at most, in one claim
-	lanesRead  = 16                     // at least, if the worker has so many, so that a small claim has several keys
-	gapTime    = 100 * time.Millisecond // that a stretch of a lane is passed over in which nothing could run, at least
-	gapShare   = 5 * time.Millisecond   // more, for each such stretch,
-	longestGap = 10 * time.Second       // at most
-	mostGaps   = 10_000                 // that are remembered
-	widest     = 16                     // how many times more of a lane a read may have
-	lookTime   = 100 * time.Millisecond // that one Claim may look, in several transactions
+	lanesRead     = 16                     // at least, if the worker has so many, so that a claim has several keys
+	keysPerThread = 4                      // in one claim, likewise
+	gapTime       = 100 * time.Millisecond // that a stretch of a lane is passed over in which nothing could run, at least
+	gapShare      = 5 * time.Millisecond   // more, for each such stretch,
+	longestGap    = 10 * time.Second       // at most
+	mostGaps      = 10_000                 // that are remembered
+	widest        = 16                     // how many times more of a lane a read may have
+	lookTime      = 100 * time.Millisecond // that one Claim may look, in several transactions
 )
 
 // ring says where the reads of a worker's lanes begin. A lane is read by key
@@ -21,11 +21,13 @@ const (
 // each key is read from its first entry on, and a key with very many entries
 // takes no more than its turn.
 type ring struct {
+	keys   int   // that a claim should have, if there are as many
 	lanes  []int // in the order of the next read
 	spots  map[int]*spot
 	gaps   map[place]gap
-	filled int // lanes that had something at the last read, of those that were asked for; 0 is not known
-	asked  int
+	asked  int       // lanes that the last read looked at
+	filled int       // those of them that had something; 0 if none, or if it was not read to its end
+	least  int       // what they have at least
 	endBy  time.Time // when this Claim has looked for long enough
 	wider  int       // how many times as much of each lane is read: twice as much after each read of no use
 }
@@ -81,14 +83,17 @@ func (r *ring) more() bool {
 }
 
 // size returns how many lanes to read, and how many entries of each, so that n
-// are found in as many keys as there may be.
+// are found in as many keys as a claim should have. Few lanes are read deep
+// rather than many a little, if they have so much: each read of a lane passes
+// over what was finished before it in the index.
 func (r *ring) size(n int) (lanes, each int) {
-	lanes = min(len(r.lanes), max(n, lanesRead))
-	full := lanes
+	lanes = len(r.lanes)
+	full := lanes // that should have something
 	if r.filled > 0 {
+		lanes = min(max(max(r.keys, lanesRead)*r.asked/r.filled, (n*r.asked+r.least-1)/r.least), lanes)
 		full = (lanes*r.filled + r.asked - 1) / r.asked
 	}
-	return lanes, min(max((n+max(full, 1)-1)/max(full, 1), 2), mostOfKey) * max(r.wider, 1)
+	return lanes, max((n+max(full, 1)-1)/max(full, 1), 2) * max(r.wider, 1)
 }
 
 // after returns the cursor of a lane, beyond what is known to be of no use now.
