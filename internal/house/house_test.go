@@ -38,6 +38,9 @@ func TestDependencies(t *testing.T) {
 		{"reliable", core},
 		{"processors", append([]string{module + "/processors", module + "/outbox"}, core...)},
 		{"outbox", append([]string{module + "/outbox"}, core...)},
+		{"outbox/doctor", append([]string{
+			module + "/outbox", module + "/migrations", "github.com/pressly/goose", "github.com/mfridman/interpolate", "github.com/sethvargo/go-retry", "go.uber.org/multierr", "golang.org/x/",
+		}, core...)},
 		{"reliabletest", append([]string{module + "/reliabletest"}, core...)},
 		{"cli", append([]string{
 			module + "/cli", module + "/outbox", module + "/migrations", module + "/worker", module + "/processors", "github.com/caarlos0/env", "github.com/spf13/", "github.com/mattn/go-isatty",
