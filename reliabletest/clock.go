@@ -30,7 +30,7 @@ func (o *Outbox) AdvanceToNext() time.Duration {
 	}
 	var next time.Time
 	for _, r := range pending {
-		if at := r.retryAt; o.plugin.Registry().Covers(r.entry) && (next.IsZero() || at.Before(next)) {
+		if at := r.retryAt; next.IsZero() || at.Before(next) {
 			next = at
 		}
 	}

@@ -52,7 +52,8 @@ type Outbox struct {
 	pool   *sql.DB  // that the transaction is of
 	inline *inline  // nil in a transaction
 	q      queries
-	token  int64 // of the last claim
+	token  int64              // of the last claim
+	policy reliable.KeyPolicy // empty: no order
 	told   map[int64]bool
 
 	began time.Time     // by the computer's clock, and the Outbox's
@@ -167,13 +168,20 @@ func (o *Outbox) run(report func(reliable.Outcome)) error {
 		if err != nil || len(due) == 0 {
 			return err
 		}
+		held := make(holds)
 		for _, e := range due {
+			if held[e.CausalityKey] {
+				continue
+			}
 			if runs++; runs > maxRuns {
 				return fmt.Errorf("after %d runs of entries there is still work due, as if callbacks fed themselves; the next is %s", maxRuns, describe(e))
 			}
 			outcome, died, err := o.process(e)
 			if err != nil {
 				return err
+			}
+			if died || outcome.State != reliable.StateDone && (outcome.State != reliable.StateDead || o.stops()) {
+				o.hold(held, e)
 			}
 			if !died {
 				report(outcome)

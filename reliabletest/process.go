@@ -20,29 +20,36 @@ func (o *Outbox) due() ([]*reliable.OutboxEntry, error) {
 	}
 	var due []*reliable.OutboxEntry
 	for _, r := range pending {
-		switch {
-		case !o.plugin.Registry().Covers(r.entry):
-			if !o.told[r.entry.ID] {
-				o.told[r.entry.ID] = true
-				o.t.Logf("reliabletest: %s is left: this registry has nothing for it: owed %q", describe(r.entry), r.entry.Owed)
-			}
-		case o.isDue(r):
+		if o.isDue(r) {
 			due = append(due, r.entry)
 		}
 	}
 	return due, nil
 }
 
-// pending returns the entries that are neither done nor dead.
+// pending returns the entries that are to run, now or later. What this registry
+// has nothing for is not among them; the test's log says so.
 func (o *Outbox) pending() ([]*record, error) {
 	all, err := o.records()
 	if err != nil {
 		return nil, err
 	}
 	var pending []*record
+	held := make(holds)
 	for _, r := range all {
-		if !r.over {
+		covered := o.plugin.Registry().Covers(r.entry)
+		switch {
+		case r.done || r.dead && !o.stops() || held[r.entry.CausalityKey]:
+			continue
+		case r.dead:
+		case covered:
 			pending = append(pending, r)
+		case !o.told[r.entry.ID]:
+			o.told[r.entry.ID] = true
+			o.t.Logf("reliabletest: %s is left: this registry has nothing for it: owed %q", describe(r.entry), r.entry.Owed)
+		}
+		if r.dead || !covered || !o.isDue(r) {
+			o.hold(held, r.entry)
 		}
 	}
 	return pending, nil
@@ -70,6 +77,7 @@ func (o *Outbox) process(e *reliable.OutboxEntry) (outcome reliable.Outcome, die
 	a := &run{outbox: o, kill: kill}
 	batch := o.plugin.NewBatch(o.db, []*reliable.OutboxEntry{e}, o.token, o.Now())
 	batch.Finisher, batch.Around, batch.Clock, batch.NoBreaker = finisher{o.q}, a.around, o.Now, true
+	batch.KeyPolicy = o.policy
 
 	var ended sync.WaitGroup
 	returned := false

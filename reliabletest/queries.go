@@ -21,7 +21,7 @@ type queries struct {
 	ids     string // of entries; by the primary key
 
 	committed  string // of a database; by the primary key
-	unfinished string // those that are neither done nor dead; by the primary key
+	unfinished string // those that are not done; by the primary key
 
 	update string // what an entry came to; by the primary key
 	file   string // SQLite: of the database; empty if it is in memory
@@ -45,12 +45,12 @@ func newQueries(dialect string, t reliable.Tables) queries {
 	expand := strings.NewReplacer("{entries}", t.Entries(), "{mine}", mine, "{moment}", moment,
 		"{created}", strings.ReplaceAll(text, "{column}", "created_at"), "{retry}", strings.ReplaceAll(text, "{column}", "retry_at"))
 	const entries = `SELECT id, kind, owed, context, resource_class, resource_id, event_name, causality_key, changeset, arguments, headers,
-		{created}, attempts, crashes, callbacks, {retry}, dead_at IS NOT NULL OR processed_at IS NOT NULL FROM {entries}`
+		{created}, attempts, crashes, callbacks, {retry}, dead_at IS NOT NULL, processed_at IS NOT NULL FROM {entries}`
 	q := queries{
 		dialect:    dialect,
 		entries:    entries + `{mine} ORDER BY id`,
 		committed:  entries + ` ORDER BY id`,
-		unfinished: entries + ` WHERE dead_at IS NULL AND processed_at IS NULL ORDER BY id`,
+		unfinished: entries + ` WHERE processed_at IS NULL ORDER BY id`,
 		ids:        `SELECT id FROM {entries} WHERE id IN ?`,
 		update: `UPDATE {entries} SET callbacks = ?, attempts = ?, error_class = ?, error_message = ?,
 			retry_at = {moment}, processed_at = {moment}, dead_at = {moment} WHERE id = ?`,
@@ -66,7 +66,8 @@ func newQueries(dialect string, t reliable.Tables) queries {
 type record struct {
 	entry   *reliable.OutboxEntry
 	retryAt time.Time // zero = at once
-	over    bool      // done, or dead
+	dead    bool
+	done    bool
 }
 
 // own returns the entries that tx wrote, in order.
@@ -151,7 +152,7 @@ func scan(rows *sql.Rows) (*record, error) {
 	r := &record{entry: e}
 	var owed, key, changeset, arguments, headers, created, callbacks, retry sql.NullString
 	err := rows.Scan(&e.ID, &e.Kind, &owed, &e.Context, &e.ResourceClass, &e.ResourceID, &e.EventName, &key, &changeset, &arguments, &headers,
-		&created, &e.Attempts, &e.Crashes, &callbacks, &retry, &r.over)
+		&created, &e.Attempts, &e.Crashes, &callbacks, &retry, &r.dead, &r.done)
 	if err != nil {
 		return nil, err
 	}
