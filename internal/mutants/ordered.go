@@ -29,6 +29,11 @@ func ordered() []Mutant {
 			Package: "processors/redislock", Test: "TestFlushed",
 		},
 		{
+			Name: "M10", Bug: "a lease is renewed by another clock than the one that it is judged by", File: "processors/queries_postgres.go",
+			Old: "UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1", New: "UPDATE {workers} SET beat_at = pg_catalog.clock_timestamp() WHERE id = $1",
+			Package: "worker", Test: "TestClocksApart", Only: "postgres",
+		},
+		{
 			Name: "M21", Bug: "each claim reads the first keys of a lane", File: "processors/lanescan.go",
 			Old: "after[i] = s.ring.after(lane, now)", New: "after[i] = s.ring.after(lane, now)[:0]",
 			Package: "processors", Test: "TestHotKeyStarvesNobody/sqlite", Only: "sqlite",
