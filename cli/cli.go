@@ -41,6 +41,7 @@ const (
 	ExitUsage       = 2   // flags or arguments have mistakes; nothing was done
 	ExitNotFound    = 3   // no such entry, pause or parked key
 	ExitUnconfirmed = 4   // it changes something, and nobody said yes; nothing was done
+	ExitFault       = 5   // the doctor has found one
 	ExitInterrupted = 130 // by SIGINT or SIGTERM; what was done until then stays done
 )
 
@@ -48,21 +49,35 @@ const (
 // once, by commands that need it.
 type Open func(ctx context.Context) (*gorm.DB, error)
 
+// Program is what a tree is made of.
+type Program struct {
+	Open Open // required
+
+	// Evictions asks the Redis that REDIS_URL names what it does when its memory
+	// is full: redislock.EvictionsOf. It is apart, so that a program without Redis
+	// does not link it. Nil leaves that for the doctor to tell, if REDIS_URL is set.
+	Evictions func(ctx context.Context, urls string) (policies []string, err error)
+}
+
+// Command returns the tree of a program that has no Redis: see
+// [Program.Command].
+func Command(open Open) *cobra.Command { return Program{Open: open}.Command() }
+
 // Command returns the tree. Its name is "reliable"; set Use for another one.
 // Errors are returned, and not shown: [Main] shows them.
-func Command(open Open) *cobra.Command {
-	t := &tree{open: open}
+func (p Program) Command() *cobra.Command {
+	t := &tree{open: p.Open, evictions: p.Evictions}
 	root := &cobra.Command{
 		Use:   "reliable",
 		Short: "Operate the outbox of reliable after-commit callbacks",
 		Long: "Operate the outbox of reliable after-commit callbacks, while workers run.\n\n" +
 			"What a command changes, it counts first, and then asks; --yes answers. Exit codes:\n" +
-			"  0 done   1 failed   2 wrong flags or arguments   3 not found   4 not confirmed   130 interrupted",
+			"  0 done   1 failed   2 wrong flags or arguments   3 not found   4 not confirmed   5 the doctor found a fault   130 interrupted",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "write JSON, for machines")
-	root.AddCommand(t.status(), t.list(), t.show(), t.retry(), t.discard(), t.release(), t.pause(), t.resume(), t.prune(), t.migrate(), t.worker())
+	root.AddCommand(t.status(), t.list(), t.show(), t.retry(), t.discard(), t.release(), t.pause(), t.resume(), t.prune(), t.migrate(), t.doctor(), t.worker())
 	return group(root)
 }
 
@@ -96,6 +111,8 @@ func ExitCode(err error) int {
 		return int(code)
 	case errors.As(err, &usage):
 		return ExitUsage
+	case errors.Is(err, errFault):
+		return ExitFault
 	case errors.Is(err, errUnconfirmed):
 		return ExitUnconfirmed
 	case errors.Is(err, outbox.ErrNotFound), errors.Is(err, outbox.ErrNotParked), errors.Is(err, outbox.ErrNotPaused):
@@ -107,8 +124,9 @@ func ExitCode(err error) int {
 
 // tree is what the commands share.
 type tree struct {
-	open Open
-	json bool
+	open      Open
+	evictions func(ctx context.Context, urls string) ([]string, error)
+	json      bool
 }
 
 // tellWorkers is how long a command that is over waits until workers know: they

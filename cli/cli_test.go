@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 
 // open is a program's own, with its callbacks.
 func open(context.Context) (*gorm.DB, error) {
-	db, err := testdb.OpenURL(os.Getenv("DATABASE_URL"))
+	db, err := testdb.OpenURL(cmp.Or(os.Getenv("SHOP_DATABASE"), os.Getenv("DATABASE_URL")))
 	if err != nil {
 		return nil, err
 	}

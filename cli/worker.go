@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,7 @@ func (t *tree) worker() *cobra.Command {
 		Short: "Run what is owed, until SIGTERM",
 		Long: "Run what is owed, until SIGTERM. The callbacks are code, so that this works only in a program that has them and mounts these commands;\n" +
 			"see the documentation of package cli. The settings are those of worker.Main: THREADS, RELIABLE_PROCESSOR and so on, with the same exit codes.\n" +
-			"The database is the program's own; DATABASE_URL must be set for worker.Main all the same.",
+			"The database is the one that the program opens: DATABASE_URL may be missing.",
 		Example: "  THREADS=8 myshop reliable worker",
 	}
 	f := newFlags(c.Flags())
@@ -37,13 +38,32 @@ func (t *tree) worker() *cobra.Command {
 			if p.Registry().Empty() {
 				return errors.New("this binary knows no callbacks, and could run nothing: mount cli.Command in the program that registers them, and run its worker")
 			}
-			code := worker.Main(func(context.Context, string) (*worker.Worker, error) { return &worker.Worker{DB: db}, nil })
+			back, err := givenDatabase(db)
+			if err != nil {
+				return err
+			}
+			defer back()
+			code := worker.Main(func(context.Context, string) (*worker.Worker, error) {
+				back() // it has been read, and callbacks may read it, too
+				return &worker.Worker{DB: db}, nil
+			})
 			if code != worker.ExitClean {
 				return workerExit(code)
 			}
 			return nil
 		})
 	})
+}
+
+// givenDatabase lets worker.Main, which wants DATABASE_URL, know that there is
+// a database, if nothing says so: for as long as it reads the environment. back
+// ends that, and may be called again.
+func givenDatabase(db *gorm.DB) (back func(), err error) {
+	const variable = "DATABASE_URL"
+	if os.Getenv(variable) != "" || os.Getenv(variable+"_FILE") != "" {
+		return func() {}, nil
+	}
+	return func() { _ = os.Unsetenv(variable) }, os.Setenv(variable, db.Name()+"://opened-by-the-program")
 }
 
 func (t *tree) prune() *cobra.Command {

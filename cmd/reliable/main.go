@@ -17,6 +17,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/gorm-aftercommit/aftercommit/cli"
+	"github.com/gorm-aftercommit/aftercommit/processors/redislock"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
@@ -29,7 +30,7 @@ func run() int { return cli.Main(command()) }
 func command() *cobra.Command {
 	var address string
 	var tables reliable.Tables
-	c := cli.Command(func(ctx context.Context) (*gorm.DB, error) {
+	c := cli.Program{Evictions: redislock.EvictionsOf, Open: func(ctx context.Context) (*gorm.DB, error) {
 		if address == "" {
 			address = os.Getenv("DATABASE_URL")
 		}
@@ -44,7 +45,7 @@ func command() *cobra.Command {
 			return nil, err
 		}
 		return db.WithContext(ctx), db.Use(reliable.New(reliable.Config{Registry: new(reliable.Registry), Tables: tables}))
-	})
+	}}.Command()
 	set := c.PersistentFlags()
 	set.StringVar(&address, "database", "", "URL of the database: postgres://, mysql:// or sqlite:// (default $DATABASE_URL)")
 	set.StringVar(&tables.Schema, "tables-schema", "", "schema of the outbox's tables, if the plugin sets one")

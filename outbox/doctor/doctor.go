@@ -49,13 +49,6 @@ type Finding struct {
 	Do    string `json:"do,omitempty"` // what to do; empty where there is nothing
 }
 
-// Redis is asked what it does with keys when its memory is full.
-// *redislock.Locker implements it.
-type Redis interface {
-	// Evictions returns the setting maxmemory-policy of each server.
-	Evictions(ctx context.Context) (policies []string, err error)
-}
-
 // Doctor examines the outbox of a database. Every field but DB may be zero.
 type Doctor struct {
 	// DB is the database, with the plugin installed. What is examined of the
@@ -67,8 +60,10 @@ type Doctor struct {
 	// means that it is not known, and not examined.
 	Threads, Pool int
 
-	// Redis holds the locks of ordered workers. Nil means that there is none.
-	Redis Redis
+	// Redis asks the servers that hold the locks of ordered workers for their
+	// setting maxmemory-policy: the method Evictions of a redislock.Locker. Nil
+	// means that there is none.
+	Redis func(ctx context.Context) (policies []string, err error)
 
 	// Timeout bounds each examination. Zero means [DefaultTimeout].
 	Timeout time.Duration

@@ -130,7 +130,7 @@ func sqliteSettings(_ *examination, tx *gorm.DB) (found []Finding, err error) {
 
 // evictions asks Redis what becomes of locks when its memory is full.
 func evictions(x *examination, tx *gorm.DB) (found []Finding, err error) {
-	policies, err := x.Redis.Evictions(tx.Statement.Context)
+	policies, err := x.Redis(tx.Statement.Context)
 	if err != nil {
 		return []Finding{{Level: Unknown, Seen: "Redis does not tell: " + err.Error(), Do: "see that it can be reached, and that its user may INFO"}}, nil
 	}

@@ -75,7 +75,7 @@ func TestRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = locker.Close() })
-	d := &doctor.Doctor{DB: db, Redis: locker}
+	d := &doctor.Doctor{DB: db, Redis: locker.Evictions}
 	want(t, examine(t, d), "redis", doctor.OK, "1 Redis keep what they hold", "")
 	server.Do(t, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
 	want(t, examine(t, d), "redis", doctor.Warning, "maxmemory-policy is allkeys-lru", "noeviction")

@@ -33,6 +33,17 @@ func (l *Locker) Evictions(ctx context.Context) (policies []string, err error) {
 	return policies, errors.Join(errs...)
 }
 
+// EvictionsOf is Evictions of the Redis that urls name, as [FromURL] takes
+// them. No connection stays open.
+func EvictionsOf(ctx context.Context, urls string) (policies []string, err error) {
+	l, err := FromURL(urls)
+	if err != nil {
+		return nil, err
+	}
+	policies, err = l.Evictions(ctx)
+	return policies, errors.Join(err, l.Close())
+}
+
 // eviction reads it from INFO, which servers answer that refuse CONFIG.
 func (n *node) eviction(ctx context.Context) (string, error) {
 	text, err := n.client.Info(ctx, "memory").Result()

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/testdb"
+	"github.com/gorm-aftercommit/aftercommit/processors/redislock"
 )
 
 // Each node tells what it does with keys when its memory is full; one that does
@@ -16,6 +17,12 @@ func TestEvictions(t *testing.T) {
 	l := open(t, first.URL, second.URL)
 	if got, err := l.Evictions(soon(t)); err != nil || !slices.Equal(got, []string{"noeviction", "allkeys-lru"}) {
 		t.Errorf("Evictions() = %q, %v, want those of both", got, err)
+	}
+	if got, err := redislock.EvictionsOf(soon(t), second.URL); err != nil || !slices.Equal(got, []string{"allkeys-lru"}) {
+		t.Errorf("EvictionsOf() = %q, %v, want that of the second", got, err)
+	}
+	if _, err := redislock.EvictionsOf(soon(t), "http://secret"); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("EvictionsOf() = %v, want an error without the URL", err)
 	}
 	first.Kill()
 	got, err := l.Evictions(soon(t))
