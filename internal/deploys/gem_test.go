@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -49,15 +48,7 @@ func (GemOrder) TableName() string { return "orders" }
 // The statement of docs/operations.md takes over what the Ruby gem has not
 // done: once, in order, with what callbacks need to know of it.
 func TestFromTheGem(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(doc), "```sql\nWITH names")
-	statement, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("docs/operations.md has no block of SQL that begins with WITH names")
-	}
+	statement := documented(t, "WITH names")
 
 	var mu sync.Mutex
 	var ran []string
@@ -89,7 +80,7 @@ func TestFromTheGem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []int64{4, 0} { // it takes over what is left: to run it again changes nothing
-		result, err := pool.ExecContext(t.Context(), "WITH names"+statement)
+		result, err := pool.ExecContext(t.Context(), statement)
 		if err != nil {
 			t.Fatal(err)
 		}
