@@ -94,6 +94,7 @@ func writeItems(t *testing.T, url testdb.DB) {
 // Entries of a struct that has changed since are told in the fields of today:
 // by column, converted, zero for a column that is new or has another name.
 func TestChangedStruct(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		url := testdb.New(t, d)
 		writeItems(t, url)
@@ -136,6 +137,7 @@ func TestChangedStruct(t *testing.T) {
 // with the name of the field; a version that takes it does the work after a
 // retry. A name of a field that is gone is an error that lists those there are.
 func TestValuesThatDoNotFit(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		url := testdb.New(t, d)
 		writeItems(t, url)

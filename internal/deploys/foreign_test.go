@@ -32,6 +32,7 @@ func documented(t *testing.T, begin string) string {
 
 // Rows that programs without the plugin write, and triggers, are worked.
 func TestRowsOfOthers(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		var told release
 		r := new(reliable.Registry)

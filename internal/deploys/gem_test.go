@@ -48,6 +48,7 @@ func (GemOrder) TableName() string { return "orders" }
 // The statement of docs/operations.md takes over what the Ruby gem has not
 // done: once, in order, with what callbacks need to know of it.
 func TestFromTheGem(t *testing.T) {
+	t.Parallel()
 	statement := documented(t, "WITH names")
 
 	var mu sync.Mutex

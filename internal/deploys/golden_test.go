@@ -177,6 +177,7 @@ func load(t *testing.T, name string, d testdb.Dialect) (rows []row) {
 // What today's code records is what the newest golden rows are. If it has to be
 // something else, keep those: record new ones beside them.
 func TestRecorded(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		got := stored(t, write(t, testdb.New(t, d)))
 		if *record != "" {
@@ -203,6 +204,7 @@ func TestRecorded(t *testing.T) {
 // Rows that any release wrote are worked by today's workers, and callbacks are
 // told of them what they were told then.
 func TestGoldenRows(t *testing.T) {
+	t.Parallel()
 	for name, processor := range map[string]func() processors.EntriesProcessor{
 		"non_ordered": func() processors.EntriesProcessor { return new(processors.NonOrdered) },
 		"ordered":     func() processors.EntriesProcessor { return new(processors.OrderedByCausalityKey) },

@@ -146,6 +146,7 @@ func left(t *testing.T, db *gorm.DB) func() bool {
 // worked by a version that knows all it owes, once; what only the other knows is
 // left to it, without an attempt, and counted.
 func TestTwoVersions(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		var l ledger
 		older, newer := versions(t, d, &l)
@@ -200,6 +201,7 @@ func TestTwoVersions(t *testing.T) {
 // A callback that failed under its former name goes on under the new one: same
 // idempotency key, next attempt, and what was done beside it is not done again.
 func TestRenamedWhileFailing(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		l := ledger{fail: "receipt"}
 		older, newer := versions(t, d, &l)
@@ -223,6 +225,7 @@ func TestRenamedWhileFailing(t *testing.T) {
 // A record processor is renamed by registering it twice: under the former name
 // it declines entries that owe the new one, too.
 func TestRenamedProcessor(t *testing.T) {
+	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		var l ledger
 		older, newer := versions(t, d, &l)
