@@ -48,6 +48,8 @@ func TestDependencies(t *testing.T) {
 		}, core...)},
 		{"processors/redislock", append([]string{module + "/processors", module + "/outbox", "github.com/go-redsync/", "github.com/redis/", "github.com/cespare/xxhash", "go.uber.org/atomic", "golang.org/x/sys"}, core...)},
 		{"contrib/reliablepgx", append([]string{module + "/contrib/reliablepgx", "github.com/jackc/", "golang.org/x/"}, core...)},
+		{"contrib/reliabledatadog", append([]string{module + "/contrib/reliabledatadog", "github.com/DataDog/datadog-go", "github.com/Microsoft/go-winio", "golang.org/x/"}, core...)},
+		{"contrib/reliablesentry", append([]string{module + "/contrib/reliablesentry", "github.com/getsentry/sentry-go", "golang.org/x/"}, core...)},
 		{"contrib/reliableotel", append([]string{
 			module + "/contrib/reliableotel", "go.opentelemetry.io/otel", "go.opentelemetry.io/auto/sdk", "github.com/go-logr/", "github.com/cespare/xxhash",
 		}, core...)},

@@ -1,0 +1,31 @@
+package reliablesentry_test
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/contrib/reliablesentry"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
+	"github.com/gorm-aftercommit/aftercommit/worker"
+)
+
+func ExampleReporter() {
+	work := func(ctx context.Context, db *gorm.DB) (err error) {
+		plugin, err := reliable.From(db)
+		if err != nil {
+			return err
+		}
+		if os.Getenv("SENTRY_DSN") != "" { // not where one develops
+			stop, err := reliablesentry.Reporter{Report: reliablesentry.Final}.Subscribe(plugin.Monitor())
+			if err != nil {
+				return err
+			}
+			defer func() { _ = stop(context.WithoutCancel(ctx)) }()
+		}
+		return errors.Join((&worker.Worker{DB: db, Threads: 8}).Run(ctx))
+	}
+	_ = work
+}
