@@ -4,8 +4,7 @@
 // go's -overlay.
 //
 // The numbers M1 to M24 are those of the list of bugs that the project holds
-// its tests against. M6 to M10 and M21 are of work in order, and not there
-// yet; a mutant without a number was added here.
+// its tests against; a mutant without a number was added here.
 package mutants
 
 import (
