@@ -8,10 +8,21 @@ import (
 // What no server of the tests can be brought to: a binary log is switched on
 // when a server starts, as are prepared transactions.
 func TestJudge(t *testing.T) {
-	for _, format := range []string{"STATEMENT", "MIXED"} {
-		v := mariaValues{LogBin: true, Format: format, Mode: "STRICT_TRANS_TABLES", Flush: 1, Packet: leastPacket}
-		if f := v.findings(); (f[0].Level == Fault && strings.HasPrefix(f[0].Seen, "binlog_format is STATEMENT")) != (format == "STATEMENT") || len(f) != 1 {
-			t.Errorf("findings of binlog_format=%s are %+v", format, f)
+	for _, test := range []struct {
+		log    bool
+		format string
+		sync   int64
+		level  Level
+		seen   string
+	}{
+		{false, "STATEMENT", 0, OK, "stays"},
+		{true, "MIXED", 1, OK, "stays"},
+		{true, "STATEMENT", 1, Fault, "binlog_format is STATEMENT"},
+		{true, "ROW", 0, Warning, "sync_binlog is 0"},
+	} {
+		v := mariaValues{LogBin: test.log, Format: test.format, Sync: test.sync, Mode: "STRICT_TRANS_TABLES", Flush: 1, Packet: leastPacket}
+		if f := v.findings(); len(f) != 1 || f[0].Level != test.level || !strings.Contains(f[0].Seen, test.seen) {
+			t.Errorf("findings of %+v are %+v, want %s: %s", v, f, test.level, test.seen)
 		}
 	}
 	for _, test := range []struct {

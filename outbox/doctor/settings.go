@@ -7,9 +7,9 @@ import (
 	"gorm.io/gorm"
 )
 
-// leastPacket is the least that MariaDB must take at once: the largest entry,
-// twice, for its escaping.
-const leastPacket = 4 << 20
+// leastPacket is the least that MariaDB must take at once, its default: an INSERT
+// of entries takes up to 4 MiB before it is escaped.
+const leastPacket = 16 << 20
 
 // partitions looks whether PostgreSQL has a place for what is done from now on.
 func partitions(x *examination, tx *gorm.DB) ([]Finding, error) {
@@ -73,15 +73,15 @@ func postgresSettings(_ *examination, tx *gorm.DB) (found []Finding, err error) 
 
 // mariaValues are settings of MariaDB.
 type mariaValues struct {
-	LogBin, ReadOnly     bool
-	Format, Mode, Engine string
-	Flush, Packet        int64
+	LogBin, ReadOnly    bool
+	Format, Mode        string
+	Flush, Sync, Packet int64
 }
 
 // mariaSettings looks at what a commit is worth, and at what refuses writes.
 func mariaSettings(_ *examination, tx *gorm.DB) ([]Finding, error) {
 	var v mariaValues
-	err := tx.Raw("SELECT @@log_bin AS log_bin, @@read_only AS read_only, @@binlog_format AS format, @@sql_mode AS mode, @@innodb_flush_log_at_trx_commit AS flush, @@max_allowed_packet AS packet").Scan(&v).Error
+	err := tx.Raw("SELECT @@log_bin AS log_bin, @@read_only AS read_only, @@binlog_format AS format, @@sql_mode AS mode, @@innodb_flush_log_at_trx_commit AS flush, @@sync_binlog AS sync, @@max_allowed_packet AS packet").Scan(&v).Error
 	return v.findings(), err
 }
 
@@ -97,6 +97,9 @@ func (v *mariaValues) findings() (found []Finding) {
 	}
 	if v.Flush != 1 {
 		found = append(found, setting(Warning, "innodb_flush_log_at_trx_commit", fmt.Sprint(v.Flush), lostCommits, "set innodb_flush_log_at_trx_commit = 1, unless that is what you want"))
+	}
+	if v.LogBin && v.Sync != 1 {
+		found = append(found, setting(Warning, "sync_binlog", fmt.Sprint(v.Sync), lostCommits, "set sync_binlog = 1, unless that is what you want"))
 	}
 	if v.Packet < leastPacket {
 		found = append(found, setting(Warning, "max_allowed_packet", fmt.Sprintf("%d KiB", v.Packet>>10), "writes with large changesets fail", fmt.Sprintf("set max_allowed_packet = %dM or more", leastPacket>>20)))

@@ -35,7 +35,7 @@ func TestMariaSettings(t *testing.T) {
 	findings := examine(t, &doctor.Doctor{DB: db})
 	want(t, findings, "settings", doctor.Fault, "read_only is ON", "primary")
 	want(t, findings, "settings", doctor.Warning, "sql_mode is ''", "STRICT_TRANS_TABLES")
-	want(t, findings, "settings", doctor.Warning, "max_allowed_packet is 1024 KiB", "4M or more")
+	want(t, findings, "settings", doctor.Warning, "max_allowed_packet is 1024 KiB", "16M or more")
 	want(t, findings, "settings", doctor.Warning, "innodb_flush_log_at_trx_commit is 2", "= 1")
 	want(t, findings, "indexes", doctor.OK, "4 indexes", "") // mine is counted, and others have not been used enough
 	exec(t, db, "SET GLOBAL read_only = 0", "INSERT INTO outbox_entries (context, event_name) SELECT 'nobody', 'x' FROM seq_1_to_10000")

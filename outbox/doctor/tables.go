@@ -203,17 +203,16 @@ func storage(x *examination, tx *gorm.DB) (found []Finding, err error) {
 	if err := tx.Raw(query).Scan(&names).Error; err != nil {
 		return nil, err
 	}
-	switch {
-	case len(names) > 0 && tx.Name() == "mysql":
-		found = append(found, Finding{
-			Level: Fault, Seen: "tables have another engine than InnoDB, and are part of no transaction: " + strings.Join(names, ", "),
-			Do: "ALTER TABLE " + names[0] + " ENGINE = InnoDB, and so on, while no worker runs",
-		})
-	case len(names) > 0:
-		found = append(found, Finding{
-			Level: Warning, Seen: "tables are UNLOGGED, are empty after a crash of the database, and on no standby: " + strings.Join(names, ", "),
-			Do: "if what they hold must not be lost: ALTER TABLE " + names[0] + " SET LOGGED, and so on",
-		})
+	for _, name := range names {
+		f := Finding{Level: Fault, Seen: name + " is UNLOGGED, and empty after a crash of the database and on a standby: workers would begin their tokens again", Do: "ALTER TABLE " + name + " SET LOGGED"}
+		switch {
+		case tx.Name() == "mysql":
+			f.Seen, f.Do = name+" has another engine than InnoDB, and is part of no transaction", "ALTER TABLE "+name+" ENGINE = InnoDB, while no worker runs"
+		case bare(name) == bare(x.tables.Entries()):
+			f.Level, f.Seen = Warning, name+" is UNLOGGED, and empty after a crash of the database and on a standby: what is owed then is lost"
+			f.Do += ", unless every callback can be made up for by something else"
+		}
+		found = append(found, f)
 	}
 	return orOK(found, "all tables are kept through a crash of the database"), nil
 }
