@@ -30,8 +30,8 @@ func (t *tree) doctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Examine the outbox and its database",
 		Long: "Examine the outbox and its database, and say what to do: tables, indexes, partitions, settings, clocks, connections, notifications, long\n" +
-			"transactions, lost workers, old pauses, and, in a program that has the callbacks, entries that nobody knows. It only reads. THREADS, DB_POOL and\n" +
-			"REDIS_URL are looked at as a worker has them. The exit code is 5 if there is a fault. A finding has one of these levels:\n" +
+			"transactions, lost workers, old pauses, and, in a program that has the callbacks, entries that nobody knows. It only reads. THREADS, DB_POOL,\n" +
+			"RELIABLE_LISTEN and REDIS_URL are looked at as a worker has them. The exit code is 5 if there is a fault. A finding has one of these levels:\n" +
 			"  fault     work is refused, stands still, or may be lost\n" +
 			"  warning   it costs work, time or safety, or soon will\n" +
 			"  unknown   it could not be examined\n" +
@@ -46,7 +46,7 @@ func (t *tree) doctor() *cobra.Command {
 	f.checks = append(f.checks, variable("THREADS", &threads), variable("DB_POOL", &pool))
 	return leaf(c, f, func(ctx context.Context, c *cobra.Command, _ []string) error {
 		return t.database(ctx, func(db *gorm.DB, _ *reliable.Plugin) error {
-			d := &doctor.Doctor{DB: db, Threads: threads, Pool: pool, Redis: t.redis(), Timeout: timeout}
+			d := &doctor.Doctor{DB: db, Threads: threads, Pool: pool, NoListen: os.Getenv("RELIABLE_LISTEN") == "off", Redis: t.redis(), Timeout: timeout}
 			findings, err := d.Examine(ctx)
 			if err != nil {
 				return err

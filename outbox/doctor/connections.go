@@ -88,7 +88,7 @@ func selectRoom(tx *gorm.DB) (r room, err error) {
 	return r, tx.Raw(`SELECT most, "limit", used FROM (
 			SELECT current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint AS most, 'max_connections' AS "limit",
 				(SELECT coalesce(sum(numbackends), 0) FROM pg_stat_database)::bigint AS used
-			UNION ALL SELECT rolconnlimit, 'CONNECTION LIMIT of the role', (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user) FROM pg_roles WHERE rolname = current_user AND rolconnlimit >= 0
+			UNION ALL SELECT rolconnlimit, 'CONNECTION LIMIT of the role', (SELECT count(*) FROM pg_stat_activity WHERE usename = session_user) FROM pg_roles WHERE rolname = session_user AND rolconnlimit >= 0
 			UNION ALL SELECT datconnlimit, 'CONNECTION LIMIT of the database', pg_stat_get_db_numbackends(oid) FROM pg_database WHERE datname = current_database() AND datconnlimit >= 0
 		) limits ORDER BY most - used LIMIT 1`).Scan(&r).Error
 }

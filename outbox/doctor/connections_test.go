@@ -94,6 +94,7 @@ func TestPooler(t *testing.T) {
 	findings := examine(t, &doctor.Doctor{DB: db})
 	want(t, findings, "listen", doctor.Warning, "a pooler gives each transaction another session", "Worker.Own")
 	want(t, findings, "connections", doctor.OK, "", "")
+	want(t, examine(t, &doctor.Doctor{DB: db, NoListen: true}), "listen", doctor.OK, "they poll", "")
 	exec(t, db, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 1', current_database()); END $$")
 	want(t, examine(t, &doctor.Doctor{DB: db}), "connections", doctor.Warning, "CONNECTION LIMIT of the database is 1", "find who holds them")
 }

@@ -60,6 +60,10 @@ type Doctor struct {
 	// means that it is not known, and not examined.
 	Threads, Pool int
 
+	// NoListen says that workers poll, and are not to be woken by PostgreSQL
+	// (RELIABLE_LISTEN=off).
+	NoListen bool
+
 	// Redis asks the servers that hold the locks of ordered workers for their
 	// setting maxmemory-policy: the method Evictions of a redislock.Locker. Nil
 	// means that there is none.
@@ -89,6 +93,9 @@ const (
 // ErrUnreachable says that the database gives no answer: nothing was examined.
 var ErrUnreachable = errors.New("the database gives no answer")
 
+// errLate is the cause of the end of an examination that took too long.
+var errLate = errors.New("no answer")
+
 // check is one examination. Its run returns at least one finding.
 type check struct {
 	code  string
@@ -112,7 +119,9 @@ type examination struct {
 	tables  reliable.Tables
 	missing bool // tables are
 	pooled  bool // a pooler gives each transaction another session
-	glance  *outbox.Status
+
+	glance    *outbox.Status // once it was read
+	glanceErr error          // why it could not be
 }
 
 // Examine returns what was found, in the order of the examinations: those of
@@ -197,7 +206,7 @@ func (x *examination) examine(ctx context.Context, c check) []Finding {
 	if c.needs&tables != 0 && x.missing {
 		return []Finding{{c.code, Unknown, "tables are missing: this was not examined", "see migrations"}}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, x.Timeout, fmt.Errorf("no answer within %s", x.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, x.Timeout, fmt.Errorf("%w within %s", errLate, x.Timeout))
 	defer cancel()
 	var findings []Finding
 	run := func(tx *gorm.DB) (err error) {
@@ -226,10 +235,12 @@ func (x *examination) read(ctx context.Context, inTransaction bool, f func(tx *g
 
 // unknown is the finding of an examination that could not be made.
 func (x *examination) unknown(ctx context.Context, err error) Finding {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	f := Finding{Level: Unknown, Seen: "this could not be examined: " + err.Error(), Do: "run it again as a role that may see this, for example the tables' owner"}
-	if cause := context.Cause(ctx); ctx.Err() != nil {
-		f.Seen = "this could not be examined: " + cause.Error()
-		f.Do = "run it again when the database has less to do; a lock that somebody holds on the tables, or a pool without a free connection, shows like this, too"
+	if errors.Is(err, errLate) {
+		f.Do = "run it again when the database has less to do; a lock that somebody holds on the tables, a table that was never analyzed, or a pool without a free connection, shows like this, too"
 	}
 	return f
 }

@@ -37,6 +37,9 @@ func listens(x *examination, tx *gorm.DB) ([]Finding, error) {
 	if x.pooled, err = ownpool.Pooled(ctx, pool); err != nil {
 		return nil, err
 	}
+	if x.NoListen {
+		return ok("workers are not to be notified: they poll"), nil
+	}
 	if x.pooled {
 		return []Finding{{
 			Level: Warning, Seen: "a pooler gives each transaction another session of the server: LISTEN does not work, and workers find what others commit by their poll",

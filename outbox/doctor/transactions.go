@@ -118,6 +118,7 @@ func mariaTransactions(x *examination, tx *gorm.DB) (found []Finding, err error)
 type tableVacuum struct {
 	Name       string
 	Dead, Live int64
+	Changed    int64    // since it was analyzed
 	Hours      *float64 // since the last vacuum; nil for never
 	Off        bool     // autovacuum is
 }
@@ -128,7 +129,7 @@ func (x *examination) hot() []string {
 	return []string{t.Entries(), t.Claims(), t.Workers(), t.Lanes(), t.Duties()}
 }
 
-const postgresVacuum = `SELECT c.oid::regclass::text AS name, pg_stat_get_dead_tuples(c.oid) AS dead, pg_stat_get_live_tuples(c.oid) AS live,
+const postgresVacuum = `SELECT c.oid::regclass::text AS name, pg_stat_get_dead_tuples(c.oid) AS dead, pg_stat_get_live_tuples(c.oid) AS live, pg_stat_get_mod_since_analyze(c.oid) AS changed,
 		(extract(epoch FROM now() - greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid))) / 3600)::float8 AS hours,
 		EXISTS (SELECT FROM pg_options_to_table(c.reloptions) WHERE option_name = 'autovacuum_enabled' AND NOT option_value::boolean) AS off
 	FROM pg_class c WHERE c.oid IN (`
@@ -160,13 +161,18 @@ func deadRows(x *examination, tx *gorm.DB) (found []Finding, err error) {
 	return orOK(found, "at most %s dead rows in a table", outbox.Gauge{N: most}), nil
 }
 
-// autovacuum looks whether it runs.
+// autovacuum looks whether it runs, and keeps up with what the planner knows.
 func autovacuum(x *examination, tx *gorm.DB) (found []Finding, err error) {
 	all, err := x.vacuums(tx)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range all {
+		if t.Changed > 10*x.DeadRows {
+			found = append(found, Finding{
+				Level: Warning, Seen: fmt.Sprintf("%s rows of %s were written since it was analyzed: what an index could serve may read and sort all of it", outbox.Gauge{N: t.Changed}, t.Name), Do: "ANALYZE " + t.Name,
+			})
+		}
 		if t.Off {
 			found = append(found, Finding{Level: Warning, Seen: "autovacuum is switched off for " + t.Name, Do: "ALTER TABLE " + t.Name + " RESET (autovacuum_enabled)"})
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,12 @@ func TestDeadRows(t *testing.T) {
 		want(t, findings, "dead_rows", doctor.Warning, "outbox_entries has 2,000 dead rows beside 0 live ones, and was never vacuumed", "VACUUM outbox_entries")
 		want(t, findings, "autovacuum", doctor.Warning, "autovacuum is switched off for outbox_entries", "RESET (autovacuum_enabled)")
 		want(t, examine(t, &doctor.Doctor{DB: db, DeadRows: 2000}), "dead_rows", doctor.OK, "at most 2,000", "")
+		want(t, examine(t, &doctor.Doctor{DB: db, DeadRows: 399}), "autovacuum", doctor.Warning, "4,000 rows of outbox_entries were written since it was analyzed", "ANALYZE outbox_entries")
+		for _, f := range examine(t, &doctor.Doctor{DB: db, DeadRows: 400}) {
+			if strings.Contains(f.Do, "ANALYZE") {
+				t.Errorf("%+v, want none of as many rows as there may be", f)
+			}
+		}
 	})
 	t.Run("mariadb", func(t *testing.T) {
 		t.Parallel()

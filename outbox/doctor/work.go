@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -42,14 +43,13 @@ func defaultTransaction(x *examination, _ *gorm.DB) ([]Finding, error) {
 
 // status is the outbox at a glance. It is read once.
 func (x *examination) status(tx *gorm.DB) (*outbox.Status, error) {
-	if x.glance == nil {
-		s, err := outbox.Of(x.DB).Status(tx.Statement.Context)
-		if err != nil {
-			return nil, err
+	if x.glance == nil && x.glanceErr == nil {
+		ctx := tx.Statement.Context
+		if x.glance, x.glanceErr = outbox.Of(x.DB).Status(ctx); x.glanceErr != nil && ctx.Err() != nil {
+			x.glanceErr = context.Cause(ctx)
 		}
-		x.glance = s
 	}
-	return x.glance, nil
+	return x.glance, x.glanceErr
 }
 
 // orphans looks for pending entries that owe what nobody knows.
