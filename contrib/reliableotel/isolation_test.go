@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	nometrics "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/propagation"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	notraces "go.opentelemetry.io/otel/trace/noop"
@@ -128,7 +129,7 @@ func TestIsolation(t *testing.T) {
 			failed := make(chan error, 1)
 			db := open(t, func(*gorm.DB) reliable.Config {
 				r := new(reliable.Registry)
-				reliable.AfterCreateCommit(r, "index", func(context.Context, reliable.Change[Order]) error { return nil })
+				reliable.AfterCommit(r, reliable.Callback[Order]{Name: "index", MaxAttempts: 1, Run: func(context.Context, reliable.Change[Order]) error { return nil }})
 				config := reliable.Config{Registry: r, Monitor: new(reliable.Monitor)}
 				reliable.Subscribe(config.Monitor, func(e *reliable.EntryFailed) {
 					select {
@@ -160,4 +161,42 @@ func TestIsolation(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond) // what it holds is lost
 	defer cancel()
 	_ = hanging.shutdown(ctx)
+}
+
+// hangingMeters are a provider's, but for counters that hang.
+type hangingMeters struct {
+	metric.MeterProvider
+	hang func()
+}
+
+// Meter implements [metric.MeterProvider].
+func (m hangingMeters) Meter(name string, options ...metric.MeterOption) metric.Meter {
+	return hangingMeter{m.MeterProvider.Meter(name, options...), m.hang}
+}
+
+type hangingMeter struct {
+	metric.Meter
+	hang func()
+}
+
+// Int64Counter implements [metric.Meter].
+func (m hangingMeter) Int64Counter(string, ...metric.Int64CounterOption) (metric.Int64Counter, error) {
+	return badCounter{do: m.hang}, nil
+}
+
+// A counter that hangs keeps no gauge from showing what is so.
+func TestGaugesBesideHangingCounter(t *testing.T) {
+	reader := sdkmetric.NewManualReader()
+	hang := make(chan struct{})
+	defer close(hang)
+	monitor := new(reliable.Monitor)
+	meters := hangingMeters{sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), func() { <-hang }}
+	stop, err := reliableotel.Telemetry{MeterProvider: meters}.Install(&reliable.Config{Registry: new(reliable.Registry), Monitor: monitor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stop() }()
+	monitor.Publish(&reliable.LeaseLost{Entries: 1})
+	monitor.Publish(&reliable.Started{Worker: "a", Threads: 3})
+	eventually(t, "the worker is seen", func() bool { return read(t, reader)["reliable.process.threads"] == "3" })
 }

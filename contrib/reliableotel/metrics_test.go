@@ -133,6 +133,9 @@ func describe(m *metricspb.Metric) string {
 		for _, p := range m.GetHistogram().DataPoints {
 			note(p.Attributes)
 			sum += float64(p.Count)
+			if p.GetMin() < 0 {
+				kind = "negative histogram"
+			}
 		}
 	case m.GetSum() != nil:
 		kind = "counter"
