@@ -23,6 +23,9 @@ const (
 // least one of its entries failed. What the rest of the middleware returns may
 // still change it.
 func VerdictOf(ctx context.Context, err error) Verdict {
+	if err == nil {
+		return VerdictDone
+	}
 	var group *groupError
 	if errors.As(err, &group) {
 		verdict := VerdictDone
@@ -36,8 +39,6 @@ func VerdictOf(ctx context.Context, err error) Verdict {
 	var snooze *snoozeError
 	var discard *discardError
 	switch {
-	case err == nil:
-		return VerdictDone
 	case errors.Is(err, errNotDue):
 		return VerdictDeclined
 	case errors.As(err, &discard):

@@ -62,11 +62,22 @@ func (c carrier) links(entries []*reliable.OutboxEntry) []trace.Link {
 	var links []trace.Link
 	seen := make(map[origin]bool, len(entries))
 	for _, e := range entries {
-		sc := trace.SpanContextFromContext(c.extract(context.Background(), e))
-		if o := (origin{sc.TraceID(), sc.SpanID()}); sc.IsValid() && !seen[o] {
-			seen[o] = true
-			links = append(links, trace.Link{SpanContext: sc})
+		for _, l := range link(c.extract(context.Background(), e)) {
+			if o := (origin{l.SpanContext.TraceID(), l.SpanContext.SpanID()}); !seen[o] {
+				seen[o] = true
+				links = append(links, l)
+			}
 		}
 	}
 	return links
+}
+
+// link returns a link to the span that a context has from headers, if there is
+// one: not to a span of this process.
+func link(ctx context.Context) []trace.Link {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() || !sc.IsRemote() {
+		return nil
+	}
+	return []trace.Link{{SpanContext: sc}}
 }

@@ -77,9 +77,9 @@ func TestChildAndBaggage(t *testing.T) {
 	}
 }
 
-// A batch has one link to each trace that led to it; headers that are no trace
-// context, or can't be read, have none.
-func TestLinksOfBatch(t *testing.T) {
+// A batch has one link to each trace that led to it; headers without a trace
+// lead nowhere, also not to a span that the worker's own program has.
+func TestLinks(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	var errs []error
 	db := open(t, func(*gorm.DB) reliable.Config {
@@ -87,6 +87,10 @@ func TestLinksOfBatch(t *testing.T) {
 		r.HandleBatch("mail", "send", 0, reliable.BatchProcessorFunc(func(_ context.Context, entries []*reliable.OutboxEntry) []error {
 			return make([]error, len(entries))
 		}))
+		r.Handle("job", "run", reliable.RecordProcessorFunc(func(context.Context, *reliable.OutboxEntry) error { return nil }))
+		r.Use(func(ctx context.Context, _ reliable.Attempt, next func(context.Context) error) error {
+			return next(trace.ContextWithSpanContext(ctx, spanContext(9)))
+		})
 		config := reliable.Config{Registry: r}
 		stop, err := reliableotel.Telemetry{TracerProvider: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))}.Install(&config)
 		if err != nil {
@@ -96,12 +100,16 @@ func TestLinksOfBatch(t *testing.T) {
 		return config
 	})
 	for _, id := range []byte{0, 1, 2, 1} {
-		sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{id}, SpanID: trace.SpanID{id}})
+		sc := spanContext(id)
 		errs = append(errs, db.Transaction(func(tx *gorm.DB) error {
 			_, err := reliable.Record(trace.ContextWithSpanContext(t.Context(), sc), tx, reliable.Entry{Context: "mail", EventName: "sent", Headers: map[string]string{"tracestate": "!"}})
 			return err
 		}))
 	}
+	errs = append(errs, db.Transaction(func(tx *gorm.DB) error {
+		_, err := reliable.Record(t.Context(), tx, reliable.Entry{Context: "job", EventName: "due", Headers: map[string]string{"tenant": "t7"}})
+		return err
+	}))
 	for _, err := range errs {
 		if err != nil {
 			t.Fatal(err)
@@ -119,6 +127,11 @@ func TestLinksOfBatch(t *testing.T) {
 	if got := strings.Join(links, " "); got != "01 02" {
 		t.Errorf("links to %s, want 01 02", got)
 	}
+}
+
+// spanContext returns one; of 0, one that is none.
+func spanContext(id byte) trace.SpanContext {
+	return trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{id}, SpanID: trace.SpanID{id}})
 }
 
 // Gauges show what is so now: not what a worker measured that is gone, or does

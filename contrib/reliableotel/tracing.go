@@ -62,7 +62,8 @@ func (t tracing) start(ctx context.Context, a reliable.Attempt) (inside context.
 		}
 	}()
 	name := destination(a)
-	attributes := append(callbackAttributes(a.Entry, a.Callback),
+	attributes := make([]attribute.KeyValue, 0, 10)
+	attributes = append(append(attributes, callbackAttributes(a.Entry, a.Callback)...),
 		semconv.MessagingSystemKey.String(System),
 		semconv.MessagingOperationName("process"),
 		semconv.MessagingOperationTypeProcess,
@@ -70,22 +71,20 @@ func (t tracing) start(ctx context.Context, a reliable.Attempt) (inside context.
 		keyEvent.String(a.Entry.EventName),
 		keyAttempt.Int(a.Number),
 	)
-	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
+	var links []trace.Link
 	if a.Batch == nil {
 		attributes = append(attributes, semconv.MessagingMessageID(strconv.FormatInt(a.Entry.ID, 10)))
 		inside = t.carrier.extract(ctx, a.Entry)
+		links = link(inside)
 	} else {
 		attributes = append(attributes, semconv.MessagingBatchMessageCount(len(a.Batch)))
-		inside = ctx
+		inside, links = ctx, t.carrier.links(a.Batch)
 	}
+	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithAttributes(attributes...)}
 	if !t.child || a.Batch != nil {
-		entries := a.Batch
-		if entries == nil {
-			entries = []*reliable.OutboxEntry{a.Entry}
-		}
-		options = append(options, trace.WithNewRoot(), trace.WithLinks(t.carrier.links(entries)...))
+		options = append(options, trace.WithNewRoot(), trace.WithLinks(links...))
 	}
-	return t.tracer.Start(inside, "process "+name, append(options, trace.WithAttributes(attributes...))...)
+	return t.tracer.Start(inside, "process "+name, options...)
 }
 
 // end ends the span of an attempt.
@@ -153,7 +152,7 @@ func callbackAttributes(e *reliable.OutboxEntry, callback string) []attribute.Ke
 // kindAttributes names what an entry is of. The model of an entry that the
 // application recorded is not among it: it may be anything.
 func kindAttributes(e *reliable.OutboxEntry) []attribute.KeyValue {
-	attributes := []attribute.KeyValue{keyContext.String(e.Context)}
+	attributes := append(make([]attribute.KeyValue, 0, 4), keyContext.String(e.Context)) // with the callback, and one more
 	if e.Context == reliable.ContextModel {
 		attributes = append(attributes, keyModel.String(e.ResourceClass))
 	}
