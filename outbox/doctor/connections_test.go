@@ -104,7 +104,7 @@ func TestNotificationIsLost(t *testing.T) {
 	url := testdb.New(t, testdb.Postgres)
 	open(t, url)
 	lost := shadowed(t, url, "pg_notify(text, text) RETURNS void LANGUAGE sql AS ''")
-	want(t, examine(t, &doctor.Doctor{DB: plugged(t, lost), Timeout: time.Second}), "listen", doctor.Warning, "did not arrive within 1s", "a pooler or proxy")
+	want(t, examine(t, &doctor.Doctor{DB: plugged(t, lost), Timeout: 2 * time.Second}), "listen", doctor.Warning, "did not arrive within 2s", "a pooler or proxy")
 }
 
 // wrapper makes connections whose driver is not to be seen.

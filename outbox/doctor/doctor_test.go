@@ -179,8 +179,8 @@ func TestDeadline(t *testing.T) {
 	tx := url.Open(t).Begin()
 	t.Cleanup(func() { tx.Rollback() })
 	exec(t, tx, "LOCK TABLE outbox_migrations")
-	findings := examine(t, &doctor.Doctor{DB: db, Timeout: 500 * time.Millisecond})
-	want(t, findings, "migrations", doctor.Unknown, "no answer within 500ms", "a lock that somebody holds on the tables")
+	findings := examine(t, &doctor.Doctor{DB: db, Timeout: time.Second})
+	want(t, findings, "migrations", doctor.Unknown, "no answer within 1s", "a lock that somebody holds on the tables")
 	if last := findings[len(findings)-1]; last.Code != "settings" {
 		t.Errorf("the last finding is %+v, want all to be examined", last)
 	}

@@ -72,7 +72,7 @@ const postgresHidden = `SELECT count(*) FROM pg_stat_activity WHERE datname = cu
 // longTransactions looks for what keeps PostgreSQL from removing dead rows.
 func longTransactions(x *examination, tx *gorm.DB) (found []Finding, err error) {
 	var all []held
-	if err := tx.Raw(postgresHeld, x.LongTransaction.Seconds(), shown).Scan(&all).Error; err != nil {
+	if err := tx.Raw(postgresHeld, x.LongTransaction.Seconds(), mostTransactions).Scan(&all).Error; err != nil {
 		return nil, err
 	}
 	for i := range all {
@@ -100,7 +100,7 @@ const mariaHeld = `SELECT CASE WHEN t.trx_mysql_thread_id = 0 THEN 'prepared tra
 // mariaTransactions looks for what keeps InnoDB from purging.
 func mariaTransactions(x *examination, tx *gorm.DB) (found []Finding, err error) {
 	var all []held
-	if err := tx.Raw(mariaHeld, x.LongTransaction.Microseconds(), shown).Scan(&all).Error; err != nil {
+	if err := tx.Raw(mariaHeld, x.LongTransaction.Microseconds(), mostTransactions).Scan(&all).Error; err != nil {
 		if tx.Statement.Context.Err() != nil {
 			return nil, err
 		}

@@ -11,8 +11,9 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/outbox"
 )
 
-// shown is how many names a finding has at most.
-const shown = 5
+// shown is how many names a finding has at most, and mostTransactions how many
+// transactions are told.
+const shown, mostTransactions = 5, 20
 
 // names joins some names.
 func names(all []string) string {
