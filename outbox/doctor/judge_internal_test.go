@@ -3,7 +3,17 @@ package doctor
 import (
 	"strings"
 	"testing"
+
+	"github.com/gorm-aftercommit/aftercommit/worker"
 )
+
+// What a worker has for itself is known to package worker, which this one does
+// not link.
+func TestOwnConnections(t *testing.T) {
+	if own != worker.OwnConnections {
+		t.Errorf("own = %d, want %d", own, worker.OwnConnections)
+	}
+}
 
 // What no server of the tests can be brought to: a binary log is switched on
 // when a server starts, as are prepared transactions.
