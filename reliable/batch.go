@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gorm.io/gorm"
@@ -46,6 +47,8 @@ type Batch struct {
 	at     time.Time // the database's time of the claim ...
 	start  time.Time // ... and this process's
 
+	toldLocked atomic.Bool // that an entry waits for a key
+
 	mu      sync.Mutex
 	entries []*OutboxEntry
 	models  map[string]*preload // by class; filled on first need
@@ -53,7 +56,11 @@ type Batch struct {
 
 // NewBatch returns a Batch of entries that were claimed under token at the
 // database's time at. Models are read through db, one query per model class.
+// What the entries carry is decrypted, in place.
 func (p *Plugin) NewBatch(db *gorm.DB, entries []*OutboxEntry, token int64, at time.Time) *Batch {
+	for _, e := range entries {
+		e.locked = p.Decrypt(e)
+	}
 	return &Batch{plugin: p, db: db, token: token, at: at, start: time.Now(), entries: entries}
 }
 

@@ -42,7 +42,11 @@ func ChangeOf[T any](ctx context.Context, db *gorm.DB, e *OutboxEntry) (Change[T
 	if of := p.ModelOf(e); of != modelOf[T]() {
 		return Change[T]{}, fmt.Errorf("reliable: entry %d is %s of %q, not a change of a %s", e.ID, e.EventName, e.ResourceClass, modelOf[T]())
 	}
-	core, err := p.NewBatch(db, []*OutboxEntry{e}, 0, time.Time{}).changeWithModel(ctx, e)
+	batch := p.NewBatch(db, []*OutboxEntry{e}, 0, time.Time{})
+	if e.locked != nil {
+		return Change[T]{}, fmt.Errorf("reliable: entry %d: %w", e.ID, e.locked)
+	}
+	core, err := batch.changeWithModel(ctx, e)
 	if err != nil {
 		return Change[T]{}, fmt.Errorf("reliable: entry %d: %w", e.ID, err)
 	}

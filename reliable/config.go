@@ -67,6 +67,10 @@ type Config struct {
 	// connection of their pool, at most every 5 ms, and costs them nothing.
 	NoNotify bool
 
+	// Encryption are the keys that encrypt what entries carry. Nil means that
+	// it is stored in clear.
+	Encryption KeyRing
+
 	// Tables says where the outbox's tables are.
 	Tables Tables
 
@@ -75,7 +79,7 @@ type Config struct {
 	MaxRows int
 
 	// MaxEntryBytes is the most that one entry's changeset or arguments may
-	// take, in bytes of JSON. Zero means [DefaultMaxEntryBytes].
+	// take, in bytes of JSON, before encryption. Zero means [DefaultMaxEntryBytes].
 	MaxEntryBytes int
 }
 

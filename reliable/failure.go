@@ -96,19 +96,34 @@ func sprint(v any) (s string) {
 // maxErrorText is the most that is stored of a failure's text, in bytes.
 const maxErrorText = 8 << 10
 
-// errorText returns the text of err as every database can store it: valid
-// UTF-8, no NUL, at most [maxErrorText] bytes.
+// errorText returns the text of err as every database can store it, and anybody
+// may see it: valid UTF-8, no NUL, at most [maxErrorText] bytes, without what
+// [Redact] takes out. It is the one place that makes an error's text to be stored
+// or logged.
 func errorText(err error) string {
 	text := sprint(err)
+	cut := len(text) > maxErrorText
+	if len(text) > 2*maxErrorText { // more is of no use, and takes long to look through
+		text = text[:2*maxErrorText]
+		if space := strings.LastIndexAny(text, " \t\n"); space > maxErrorText {
+			text = text[:space] // half a secret would not be known
+		}
+	}
+	text = Redact(strings.ReplaceAll(strings.ToValidUTF8(text, string(utf8.RuneError)), "\x00", " "))
 	if len(text) > maxErrorText {
-		text = text[:maxErrorText-len("...")] + "..."
+		cut, text = true, text[:maxErrorText-len("...")]
+		for { // a character that was cut apart
+			r, size := utf8.DecodeLastRuneInString(text)
+			if r != utf8.RuneError || size != 1 {
+				break
+			}
+			text = text[:len(text)-1]
+		}
 	}
-	text = strings.ToValidUTF8(text, string(utf8.RuneError))
-	for len(text) > maxErrorText { // each repaired byte takes three
-		_, size := utf8.DecodeLastRuneInString(text)
-		text = text[:len(text)-size]
+	if cut && len(text) <= maxErrorText-len("...") {
+		text += "..."
 	}
-	return strings.ReplaceAll(text, "\x00", " ")
+	return text
 }
 
 // errorClass names the type of the innermost error that says something: the

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/seal"
 )
 
 // pluginName is the plugin's name in gorm.Config.Plugins.
@@ -34,6 +36,7 @@ type Plugin struct {
 	wakes   wakes
 	gates   sync.Map                // of *gate by *callback or *handler
 	pauses  atomic.Pointer[[]Pause] // nil without any
+	seals   *seal.Ring              // nil without keys
 }
 
 var _ gorm.Plugin = (*Plugin)(nil)
@@ -82,10 +85,12 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.cfg.Registry == nil {
 		return errors.New("reliable: Config.Registry is nil: register callbacks in a *reliable.Registry and pass it to New")
 	}
-	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(p.cfg.AllModels), p.watchAll(db), p.cfg.limits())
+	seals, err := p.cfg.Encryption.open()
+	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(p.cfg.AllModels), p.watchAll(db), p.cfg.limits(), err)
 	if mistakes != nil {
 		return fmt.Errorf("reliable: %w", mistakes)
 	}
+	p.seals = seals
 	p.wakes.others.open(db, p)
 	return p.install(db)
 }

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"gorm.io/gorm"
+
+	"github.com/gorm-aftercommit/aftercommit/internal/seal"
 )
 
 // Entry is what an application records itself, for the record processors of
@@ -104,6 +106,9 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 	if err != nil {
 		wrong("Arguments: %w", err)
 	}
+	if seal.Sealed(arguments) && p.seals == nil {
+		wrong("Arguments: look like encrypted ones, and would be taken for such: put them into an object of your own")
+	}
 	if len(arguments) > p.cfg.MaxEntryBytes {
 		wrong("Arguments take %d bytes of JSON, more than %d: store them elsewhere, or raise Config.MaxEntryBytes", len(arguments), p.cfg.MaxEntryBytes)
 	}
@@ -123,6 +128,7 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 		owed: p.cfg.Registry.handlerNames(e.Context), context: e.Context, event: e.EventName, key: e.CausalityKey,
 		arguments: arguments, headers: headers, runAt: e.RunAt, strict: p.cfg.StrictOrder,
 	}
+	p.encrypt(&r)
 	return r, errors.Join(mistakes...)
 }
 

@@ -79,6 +79,7 @@ func (r recorder) record(ctx context.Context, db *gorm.DB, w *watch, set *captur
 		if entry.key, err = r.causalityKey(ctx, w, view, &set.Rows[i]); err != nil {
 			return false, err
 		}
+		r.plugin.encrypt(&entry)
 		rows = append(rows, entry)
 	}
 	if len(rows) == 0 {

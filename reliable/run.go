@@ -51,6 +51,10 @@ type run struct {
 // because it can't be read.
 func (r *run) begin(ctx context.Context) (context.Context, bool) {
 	r.out = Outcome{Entry: r.entry, Attempts: r.entry.Attempts}
+	if err := r.entry.locked; err != nil {
+		r.locked(err)
+		return ctx, true
+	}
 	r.units = r.batch.plugin.units(r.entry)
 	if err := r.readStates(); err != nil {
 		r.undecodable(err)

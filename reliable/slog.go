@@ -34,24 +34,24 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 	case *Started:
 		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Int("threads", e.Threads), slog.String("processor", e.Processor)}
 	case *ShuttingDown:
-		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Any("cause", e.Cause), slog.Duration("timeout", e.Timeout)}
+		return slog.LevelInfo, []slog.Attr{worker(e.Worker), errorAttr("cause", e.Cause), slog.Duration("timeout", e.Timeout)}
 	case *Stopped:
 		level := slog.LevelInfo
 		if e.Err != nil {
 			level = slog.LevelError
 		}
-		return level, []slog.Attr{worker(e.Worker), slog.Int("released", e.Released), slog.Any(LogKeyError, e.Err)}
+		return level, []slog.Attr{worker(e.Worker), slog.Int("released", e.Released), errorAttr(LogKeyError, e.Err)}
 	case *BatchClaimed:
 		return slog.LevelDebug, []slog.Attr{worker(e.Worker), slog.Int64("token", e.Token), slog.Int("entries", e.Entries), slog.Duration("took", e.Took)}
 	case *EntryProcessed:
 		return slog.LevelDebug, entryAttrs(e.Entry)
 	case *EntryFailed:
 		return slog.LevelWarn, append(entryAttrs(e.Entry), slog.String(LogKeyCallback, e.Callback), slog.Int(LogKeyAttempt, e.Attempt),
-			slog.String(LogKeyError, errorText(e.Err)), slog.Time("retry_at", e.RetryAt), slog.Duration("took", e.Took))
+			errorAttr(LogKeyError, e.Err), slog.Time("retry_at", e.RetryAt), slog.Duration("took", e.Took))
 	case *EntryDied:
 		return slog.LevelError, append(entryAttrs(e.Entry), slog.String("error_class", e.ErrorClass), slog.String(LogKeyError, e.ErrorMessage))
 	case *EntryDiscarded:
-		return slog.LevelInfo, append(entryAttrs(e.Entry), slog.String(LogKeyCallback, e.Callback), slog.String("reason", e.Reason))
+		return slog.LevelInfo, append(entryAttrs(e.Entry), slog.String(LogKeyCallback, e.Callback), slog.String("reason", Redact(e.Reason)))
 	case *EntriesRescued:
 		return slog.LevelWarn, []slog.Attr{slog.String("dead_worker", e.Worker), slog.Int("entries", e.Entries), slog.Int("died", e.Died)}
 	case *LeaseLost:
@@ -63,7 +63,7 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 		}
 	case *BreakerOpened:
 		return slog.LevelWarn, append(callbackAttrs(e.Context, e.ResourceClass, e.Callback), slog.Int("trip", e.Trip), slog.Int("failed", e.Failed),
-			slog.Int("attempts", e.Attempts), slog.String(LogKeyError, errorText(e.Err)), slog.Duration("rest", e.Rest))
+			slog.Int("attempts", e.Attempts), errorAttr(LogKeyError, e.Err), slog.Duration("rest", e.Rest))
 	case *BreakerClosed:
 		return slog.LevelInfo, append(callbackAttrs(e.Context, e.ResourceClass, e.Callback), slog.Duration("took", e.Took))
 	case *WorkPaused:
@@ -71,9 +71,9 @@ func describe(e Event) (slog.Level, []slog.Attr) {
 	case *WorkResumed:
 		return slog.LevelInfo, []slog.Attr{slog.String("resumed", e.Pause.String()), slog.Time("since", e.Pause.At)}
 	case *ErrorOccurred:
-		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.String("step", e.Step), slog.Any(LogKeyError, e.Err)}
+		return slog.LevelError, []slog.Attr{worker(e.Worker), slog.String("step", e.Step), errorAttr(LogKeyError, e.Err)}
 	case *WakeupDegraded:
-		return slog.LevelWarn, []slog.Attr{worker(e.Worker), slog.Any(LogKeyError, e.Err)}
+		return slog.LevelWarn, []slog.Attr{worker(e.Worker), errorAttr(LogKeyError, e.Err)}
 	case *WakeupRestored:
 		return slog.LevelInfo, []slog.Attr{worker(e.Worker), slog.Duration("after", e.After)}
 	case *HeartbeatSent:
@@ -121,6 +121,14 @@ func describeHousekeeping(e Event) (slog.Level, []slog.Attr) {
 	default:
 		return slog.LevelInfo, nil
 	}
+}
+
+// errorAttr is an error as it may be seen, nil if it is.
+func errorAttr(key string, err error) slog.Attr {
+	if err == nil {
+		return slog.Any(key, nil)
+	}
+	return slog.String(key, errorText(err))
 }
 
 func entryAttrs(e *OutboxEntry) []slog.Attr {
