@@ -77,7 +77,7 @@ func (p Program) Command() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "write JSON, for machines")
-	root.AddCommand(t.status(), t.list(), t.show(), t.retry(), t.discard(), t.release(), t.pause(), t.resume(), t.prune(), t.migrate(), t.doctor(), t.worker())
+	root.AddCommand(t.status(), t.list(), t.show(), t.retry(), t.discard(), t.release(), t.pause(), t.resume(), t.prune(), t.reencrypt(), t.migrate(), t.doctor(), t.worker())
 	return group(root)
 }
 
@@ -91,10 +91,10 @@ func Main(cmd *cobra.Command) int {
 	switch {
 	case errors.As(err, &code): // it has told why
 	case err != nil && ctx.Err() != nil:
-		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": interrupted: "+err.Error())
+		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": interrupted: "+reliable.Redact(err.Error()))
 		return ExitInterrupted
 	case err != nil:
-		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": "+err.Error())
+		fmt.Fprintln(cmd.ErrOrStderr(), cmd.Name()+": "+reliable.Redact(err.Error()))
 	}
 	return ExitCode(err)
 }

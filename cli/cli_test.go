@@ -33,7 +33,13 @@ func open(context.Context) (*gorm.DB, error) {
 		}
 		return nil
 	})
-	return db, db.Use(reliable.New(reliable.Config{Registry: r}))
+	config := reliable.Config{Registry: r}
+	if keys := os.Getenv("RELIABLE_ENCRYPTION_KEYS"); keys != "" {
+		if config.Encryption, err = reliable.ParseKeyRing(keys); err != nil {
+			return nil, err
+		}
+	}
+	return db, db.Use(reliable.New(config))
 }
 
 func TestMain(m *testing.M) {

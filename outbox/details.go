@@ -11,15 +11,26 @@ import (
 )
 
 // fill adds what an entry carries to what is known of it.
-func (r *carriedRow) fill(d *Details, reveal bool) {
+func (r *carriedRow) fill(p *reliable.Plugin, d *Details, reveal bool) {
 	d.ErrorMessage = text(r.ErrorMessage)
-	carried := &reliable.OutboxEntry{ID: d.ID, Changeset: json.RawMessage(text(r.Changeset))}
+	d.Callbacks = callbackStates(text(r.Callbacks))
+	carried := &reliable.OutboxEntry{
+		ID: d.ID, Context: d.Context, ResourceClass: d.Model, ResourceID: d.ModelID, EventName: d.Event, CausalityKey: d.Key, Owed: d.Owed,
+		Changeset: json.RawMessage(text(r.Changeset)), Arguments: json.RawMessage(text(r.Arguments)), Headers: json.RawMessage(text(r.Headers)),
+	}
+	if err := p.Decrypt(carried); err != nil {
+		for _, c := range []struct{ from, into *json.RawMessage }{{&carried.Changeset, &d.Changeset}, {&carried.Arguments, &d.Arguments}, {&carried.Headers, &d.Headers}} {
+			if len(*c.from) > 0 {
+				*c.into = note("can't be read: " + err.Error())
+			}
+		}
+		return
+	}
 	var err error
 	if d.Changeset, err = carried.Masked(); err != nil {
 		d.Changeset = note("can't be read: " + err.Error()) // the rest is worth to be seen
 	}
-	d.Arguments, d.Headers = hidden(text(r.Arguments), reveal), hidden(text(r.Headers), reveal)
-	d.Callbacks = callbackStates(text(r.Callbacks))
+	d.Arguments, d.Headers = hidden(string(carried.Arguments), reveal), hidden(string(carried.Headers), reveal)
 }
 
 // hidden returns a document, or how long it is.

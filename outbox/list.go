@@ -110,7 +110,7 @@ func (o *Outbox) get(ctx context.Context, id int64, reveal bool) (*Details, erro
 	if carried == nil {
 		return nil, fmt.Errorf("outbox: entry %d: %w: it ended just now", id, ErrNotFound)
 	}
-	carried.fill(d, reveal)
+	carried.fill(s.plugin, d, reveal)
 	return d, nil
 }
 
@@ -124,7 +124,7 @@ func (o *Outbox) scan(ctx context.Context, f Filter, brief bool) (*scan, error) 
 	if f.State == Orphan && plugin.Registry().Empty() {
 		return nil, errors.New("this binary knows no callbacks, so that every entry is an orphan to it: ask the binary of the worker")
 	}
-	s := &scan{db: o.session(ctx), tables: plugin.Tables(), registry: plugin.Registry(), f: f, brief: brief, after: f.After}
+	s := &scan{db: o.session(ctx), plugin: plugin, tables: plugin.Tables(), registry: plugin.Registry(), f: f, brief: brief, after: f.After}
 	if err := s.prepare(); err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ const (
 // few of them pass.
 type scan struct {
 	db       *gorm.DB
+	plugin   *reliable.Plugin
 	tables   reliable.Tables
 	registry *reliable.Registry
 	f        Filter

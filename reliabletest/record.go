@@ -89,6 +89,9 @@ func (o *Outbox) entries() []*reliable.OutboxEntry {
 	entries := make([]*reliable.OutboxEntry, len(all))
 	for i, r := range all {
 		entries[i] = r.entry
+		if err := o.plugin.Decrypt(r.entry); err != nil {
+			o.t.Fatalf("reliabletest: entry %d: %v", r.entry.ID, err)
+		}
 	}
 	return entries
 }

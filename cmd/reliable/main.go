@@ -23,6 +23,9 @@ import (
 
 func main() { os.Exit(run()) }
 
+// keysVariable has the keys for what entries carry, if that is encrypted.
+const keysVariable = "RELIABLE_ENCRYPTION_KEYS"
+
 // run is main, with its exit code.
 func run() int { return cli.Main(command()) }
 
@@ -44,7 +47,13 @@ func command() *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		return db.WithContext(ctx), db.Use(reliable.New(reliable.Config{Registry: new(reliable.Registry), Tables: tables}))
+		config := reliable.Config{Registry: new(reliable.Registry), Tables: tables}
+		if keys := os.Getenv(keysVariable); keys != "" {
+			if config.Encryption, err = reliable.ParseKeyRing(keys); err != nil {
+				return nil, &cli.UsageError{Err: fmt.Errorf("%s: %w", keysVariable, err)}
+			}
+		}
+		return db.WithContext(ctx), db.Use(reliable.New(config))
 	}}.Command()
 	set := c.PersistentFlags()
 	set.StringVar(&address, "database", "", "URL of the database: postgres://, mysql:// or sqlite:// (default $DATABASE_URL)")
