@@ -68,7 +68,7 @@ func (g *gate) settle(p pass, v verdict, err error) Event {
 	case opens:
 		return &BreakerOpened{
 			Context: g.context, ResourceClass: g.class, Callback: g.callback,
-			Trip: c.trips, Failed: c.failed, Attempts: c.attempts, Err: err, Rest: c.until - now,
+			Trip: c.trips, Failed: c.failed, Attempts: c.attempts, Err: cleanErr(err), Rest: c.until - now,
 		}
 	case closes:
 		return &BreakerClosed{Context: g.context, ResourceClass: g.class, Callback: g.callback, Took: now - c.openedAt}

@@ -126,13 +126,40 @@ func errorText(err error) string {
 	return text
 }
 
+// cleanError is an error whose text has a secret in it, for events: it tells the
+// text without.
+type cleanError struct {
+	text string
+	err  error
+}
+
+// cleanErr returns err, or an error without its secrets that wraps it.
+func cleanErr(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := errorText(err); text != sprint(err) {
+		return &cleanError{text, err}
+	}
+	return err
+}
+
+// Error returns the text as it is stored.
+func (e *cleanError) Error() string { return e.text }
+
+// Unwrap returns the error as the callback returned it.
+func (e *cleanError) Unwrap() error { return e.err }
+
+// Format implements [fmt.Formatter]: every verb prints the text.
+func (e *cleanError) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(e.text)) }
+
 // errorClass names the type of the innermost error that says something: the
 // wrappers of the standard library do not.
 func errorClass(err error) string {
 	for {
 		inner := errors.Unwrap(err)
 		class := reflect.TypeOf(err).String()
-		if inner == nil || (class != "*fmt.wrapError" && class != "*reliable.permanentError") {
+		if inner == nil || (class != "*fmt.wrapError" && class != "*reliable.permanentError" && class != "*reliable.cleanError") {
 			return class
 		}
 		err = inner

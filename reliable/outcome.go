@@ -68,9 +68,9 @@ func (o *Outcome) Events() []Event {
 		r := &o.Results[i]
 		switch {
 		case r.Discard != "":
-			events = append(events, &EntryDiscarded{Entry: o.Entry, Callback: r.Callback, Reason: r.Discard})
+			events = append(events, &EntryDiscarded{Entry: o.Entry, Callback: r.Callback, Reason: Redact(r.Discard)})
 		case r.Err != nil:
-			events = append(events, &EntryFailed{Entry: o.Entry, Callback: r.Callback, Attempt: r.Attempt, Err: r.Err, RetryAt: r.RetryAt, Took: r.Took})
+			events = append(events, &EntryFailed{Entry: o.Entry, Callback: r.Callback, Attempt: r.Attempt, Err: cleanErr(r.Err), RetryAt: r.RetryAt, Took: r.Took})
 		}
 	}
 	switch o.State {
