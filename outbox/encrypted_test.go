@@ -93,8 +93,13 @@ func TestUnknownKeyWaits(t *testing.T) {
 						t.Errorf("entry %d is %+v, want that it waits without an attempt, and says for which key", id+1, got)
 					}
 				}
-				if text := <-told; !strings.HasPrefix(text, "decrypt: entry ") || !strings.Contains(text, ` waits: column arguments: encrypted with key "next"`) {
-					t.Errorf("told is %q, want that an entry waits", text)
+				select {
+				case text := <-told:
+					if !strings.HasPrefix(text, "decrypt: entry ") || !strings.Contains(text, ` waits: column arguments: encrypted with key "next"`) {
+						t.Errorf("told is %q, want that an entry waits", text)
+					}
+				case <-time.After(10 * time.Second):
+					t.Error("nothing is told of an entry that waits")
 				}
 				page, err := outbox.Of(lacking).List(t.Context(), outbox.Filter{State: outbox.Waiting, ErrorClass: "*reliable.UnknownKeyError"})
 				if err != nil || len(page.Entries) != 2 || ran.Load() != want {

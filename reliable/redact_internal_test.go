@@ -73,6 +73,29 @@ func TestRedact(t *testing.T) {
 	}
 }
 
+// Logs have no secret of an error, whoever made it, and of none say so.
+func TestLogsAreClean(t *testing.T) {
+	leak := errors.New("dial postgres://ann:" + canary + "@db/shop")
+	for _, e := range []Event{
+		&ErrorOccurred{Err: leak}, &Stopped{Err: leak}, &ShuttingDown{Cause: leak}, &WakeupDegraded{Err: leak}, &BreakerOpened{Err: leak},
+		&EntryFailed{Entry: new(OutboxEntry), Err: leak}, &EntryDiscarded{Entry: new(OutboxEntry), Reason: leak.Error()},
+	} {
+		if _, attrs := describe(e); strings.Contains(fmt.Sprint(attrs), canary) || !strings.Contains(fmt.Sprint(attrs), redacted) {
+			t.Errorf("%T is logged as %v, want it without the secret", e, attrs)
+		}
+	}
+	if _, attrs := describe(&Stopped{}); !strings.Contains(fmt.Sprint(attrs), "error=<nil>") {
+		t.Errorf("a clean stop is logged as %v, want that there is no error", attrs)
+	}
+	cleaned := cleanErr(fmt.Errorf("%w: %w", leak, ErrShutdown))
+	if text := fmt.Sprintf("%v %+v %#v", cleaned, cleaned, cleaned); strings.Contains(text, canary) || !errors.Is(cleaned, ErrShutdown) || errorClass(cleaned) != errorClass(fmt.Errorf("%w: %w", leak, ErrShutdown)) {
+		t.Errorf("cleaned is %s of class %s, want no secret, and that it is the error", text, errorClass(cleaned))
+	}
+	if cleanErr(ErrShutdown) != ErrShutdown {
+		t.Error("an error without a secret is not kept")
+	}
+}
+
 // Whatever an error says, its text can be stored and shown: valid UTF-8, no NUL,
 // not too long, and a secret in it is gone, also at the places where the text is
 // cut.
