@@ -211,7 +211,7 @@ func TestEncrypted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		clear := func(table string) {
+		encrypted := func(table string) {
 			t.Helper()
 			var texts []string
 			if err := db.Raw("SELECT concat_ws('|', resource_class, resource_id, owed, changeset, arguments, headers, error_message, callbacks) FROM " + table).Scan(&texts).Error; err != nil {
@@ -226,7 +226,7 @@ func TestEncrypted(t *testing.T) {
 				}
 			}
 		}
-		clear("outbox_entries")
+		encrypted("outbox_entries")
 		shown, err := outbox.Of(db).Get(t.Context(), 1)
 		if err != nil || !strings.Contains(string(shown.Changeset), `"pin":[null,"[masked]"]`) || !strings.Contains(string(shown.Changeset), `"text":[null,"`+canary+`"]`) {
 			t.Errorf("Get() = %+v, %v, want it decrypted, and masked", shown, err)
@@ -234,6 +234,6 @@ func TestEncrypted(t *testing.T) {
 		stop := start(t, &worker.Worker{DB: db, PollInterval: 20 * time.Millisecond})
 		await(t, "all are run, but for the update of a row that is gone", func() bool { return ran.Load() == 5 && count(t, db, "outbox_entries") == 0 })
 		stop()
-		clear("outbox_history")
+		encrypted("outbox_history")
 	})
 }

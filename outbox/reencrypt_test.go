@@ -33,7 +33,7 @@ func keys(ids ...string) reliable.KeyRing {
 func withKeys(t *testing.T, url testdb.DB, ring reliable.KeyRing, ran *atomic.Int64) *gorm.DB {
 	t.Helper()
 	r := new(reliable.Registry)
-	reliable.HandleEvent(r, "billing", "invoice_sent", "ledger", func(ctx context.Context, e *reliable.OutboxEntry, card string) error {
+	reliable.HandleEvent(r, "billing", "invoice_sent", "ledger", func(_ context.Context, e *reliable.OutboxEntry, card string) error {
 		if want := fmt.Sprintf("card %s", e.CausalityKey); card != want || string(e.Headers) != `{"tenant":"acme"}` {
 			return fmt.Errorf("arguments are %q, want %q; headers are %s", card, want, e.Headers)
 		}

@@ -72,14 +72,14 @@ func TestEncryption(t *testing.T) {
 		t.Errorf("Use() = %v, want all mistakes and no secret", err)
 	}
 	forged := json.RawMessage(`{"reliable:sealed":1,"key":"k"}`)
-	clear, err := open(reliable.Config{})
+	plain, err := open(reliable.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := record(clear, forged); err == nil || !strings.Contains(err.Error(), "look like encrypted ones") {
+	if err := record(plain, forged); err == nil || !strings.Contains(err.Error(), "look like encrypted ones") {
 		t.Errorf("Record() of what looks encrypted = %v, want an error", err)
 	}
-	if err := record(clear, json.RawMessage(` {"reliable:sealed":1}`)); err == nil {
+	if err := record(plain, json.RawMessage(` {"reliable:sealed":1}`)); err == nil {
 		t.Error("Record() of what looks encrypted, behind a space, succeeds")
 	}
 	db, err := open(reliable.Config{Encryption: reliable.KeyRing{{ID: "k", Secret: keyOf("k")}}, MaxEntryBytes: 40})
