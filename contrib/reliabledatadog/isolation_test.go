@@ -208,33 +208,3 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("Subscribe() = %v, want what to set", err)
 	}
 }
-
-// Addresses are understood as they are written.
-func TestAddresses(t *testing.T) {
-	agent := listen(t)
-	_, port, _ := strings.Cut(agent.LocalAddr().String(), ":")
-	for name, env := range map[string][2]string{
-		"a URL":                   {"udp://127.0.0.1:" + port, ""},
-		"a URL beats a host":      {"udp://127.0.0.1:" + port, "nobody.invalid"},
-		"a host and a port":       {"", "127.0.0.1"},
-		"a host in brackets, too": {"", "[127.0.0.1]"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Setenv("DD_DOGSTATSD_URL", env[0])
-			t.Setenv("DD_AGENT_HOST", env[1])
-			before, _ := agent.received()
-			var m reliable.Monitor
-			stop, err := reliabledatadog.Metrics{}.Subscribe(&m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.Publish(&reliable.Started{})
-			if err := errors.Join(m.Flush(t.Context()), stop(t.Context())); err != nil {
-				t.Fatal(err)
-			}
-			if after, _ := agent.await(t); !strings.Contains(after[len(before):], "reliable.worker.started:1|c") {
-				t.Errorf("nothing came")
-			}
-		})
-	}
-}

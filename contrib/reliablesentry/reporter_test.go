@@ -71,6 +71,7 @@ func receive(t *testing.T, r reliablesentry.Reporter, events []reliable.Event) (
 	if err := errors.Join(m.Flush(t.Context()), stop(t.Context()), stop(t.Context())); err != nil {
 		t.Fatal(err)
 	}
+	s.closed(t)
 	return s.received()
 }
 

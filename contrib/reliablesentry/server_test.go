@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -22,6 +24,7 @@ type server struct {
 	mu    sync.Mutex
 	bytes bytes.Buffer
 	sent  []event
+	open  map[net.Conn]bool
 }
 
 // event is what a test looks at of one.
@@ -52,7 +55,16 @@ type event struct {
 func listen(t *testing.T) *server {
 	t.Helper()
 	s := new(server)
-	s.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { s.keep(t, r) }))
+	s.open = make(map[net.Conn]bool)
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { s.keep(t, r) }))
+	s.Config.ConnState = func(c net.Conn, state http.ConnState) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.open[c] = true; state == http.StateClosed {
+			delete(s.open, c)
+		}
+	}
+	s.Start()
 	t.Cleanup(s.Close)
 	quiet(t)
 	t.Setenv("SENTRY_DSN", strings.Replace(s.URL, "http://", "http://key@", 1)+"/42")
@@ -98,6 +110,27 @@ func (s *server) keep(t *testing.T, r *http.Request) {
 			t.Errorf("%s: %v", lines[i+1], err)
 		}
 		s.sent = append(s.sent, e)
+	}
+}
+
+// closed waits until no connection is open.
+func (s *server) closed(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(20 * time.Second)
+	for {
+		s.mu.Lock()
+		open := len(s.open)
+		s.mu.Unlock()
+		if open == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%d connections are still open", open)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,6 +99,31 @@ func TestWorker(t *testing.T) {
 	}
 }
 
+// A worker's end waits until what was reported is sent.
+func TestStoppedFlushes(t *testing.T) {
+	var sent atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		<-time.After(100 * time.Millisecond)
+		sent.Add(1)
+	}))
+	defer server.Close()
+	quiet(t)
+	t.Setenv("SENTRY_DSN", strings.Replace(server.URL, "http://", "http://key@", 1)+"/42")
+	var m reliable.Monitor
+	stop, err := reliablesentry.Reporter{}.Subscribe(&m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Publish(&reliable.ErrorOccurred{Step: "claim", Err: context.Canceled})
+	m.Publish(&reliable.Stopped{})
+	if err := m.Flush(t.Context()); err != nil || sent.Load() != 1 {
+		t.Errorf("%d events are sent, %v, want one", sent.Load(), err)
+	}
+	if err := stop(t.Context()); err != nil {
+		t.Errorf("stop() = %v", err)
+	}
+}
+
 // A server that does not answer costs the worker nothing but the time that a
 // flush has at its end, and a stop no more than its deadline; nothing is left.
 func TestServerDoesNotAnswer(t *testing.T) {
@@ -119,8 +145,15 @@ func TestServerDoesNotAnswer(t *testing.T) {
 	<-asked
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := stop(ctx); err == nil || !strings.Contains(err.Error(), "not everything was sent in time") {
-		t.Errorf("stop() = %v, want that not everything was sent", err)
+	stopped := make(chan error, 1)
+	go func() { stopped <- stop(ctx) }()
+	select {
+	case err := <-stopped:
+		if err == nil || !strings.Contains(err.Error(), "not everything was sent in time") {
+			t.Errorf("stop() = %v, want that not everything was sent", err)
+		}
+	case <-time.After(20 * time.Second): // the request itself would take half a minute
+		t.Error("stop() waits for the server")
 	}
 }
 
