@@ -78,9 +78,24 @@ func (r *release) told() []string {
 	return slices.Sorted(slices.Values(r.seen))
 }
 
+// sealed reports whether the rows of a format are encrypted.
+func sealed(format string) bool { return strings.HasPrefix(format, "sealed") }
+
+// ring returns the keys of a format. The rows in testdata are under the second.
+func ring(format string) reliable.KeyRing {
+	if !sealed(format) {
+		return nil
+	}
+	was := reliable.Key{ID: "2026-11", Secret: []byte("not a secret, but thirty-two long")[:32]}
+	if format == *record {
+		return reliable.KeyRing{was}
+	}
+	return reliable.KeyRing{{ID: "later", Secret: []byte("another one that is no secret at all")[:32]}, was}
+}
+
 // config is how the program uses the plugin; a reader also handles what the
 // writer has nothing for.
-func (r *release) config(reader bool) reliable.Config {
+func (r *release) config(reader bool, keys reliable.KeyRing) reliable.Config {
 	registry := new(reliable.Registry)
 	reliable.Register(registry, reliable.Model[Parcel]{CausalityKey: func(p *Parcel) string { return "parcel-" + p.Ship.City }})
 	reliable.AfterCommit(registry, reliable.Callback[Parcel]{Name: "see", WhenGone: reliable.GoneRun, Run: func(ctx context.Context, c reliable.Change[Parcel]) error {
@@ -114,7 +129,8 @@ func (r *release) config(reader bool) reliable.Config {
 		registry.Handle("later", "now", handler("now"))
 	}
 	return reliable.Config{
-		Registry: registry,
+		Registry:   registry,
+		Encryption: keys,
 		Headers: func(ctx context.Context) map[string]string {
 			if tenant, ok := ctx.Value(tenantKey{}).(string); ok {
 				return map[string]string{"tenant": tenant}
