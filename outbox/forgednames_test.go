@@ -57,12 +57,16 @@ func TestForgedNames(t *testing.T) {
 				if err := db.Create(&Order{}).Error; err != nil { // the one to be copied
 					t.Fatal(err)
 				}
+				tx := db.Begin() // one commit for all
 				for _, name := range hostile() {
 					for column, value := range map[string]string{"context": name, "resource_class": name, "event_name": name, "owed": fmt.Sprintf("[%q]", name)} {
 						columns := strings.ReplaceAll("context, resource_class, event_name, owed, resource_id, changeset, causality_key, lane, error_class", column+", ", "")
-						exec(t, db, "INSERT INTO outbox_entries ("+column+", "+columns+") SELECT ?, "+strings.NewReplacer("causality_key", "?", "lane", "?", "error_class", "?").Replace(columns)+" FROM outbox_entries WHERE id = 1",
+						exec(t, tx, "INSERT INTO outbox_entries ("+column+", "+columns+") SELECT ?, "+strings.NewReplacer("causality_key", "?", "lane", "?", "error_class", "?").Replace(columns)+" FROM outbox_entries WHERE id = 1",
 							value, name+"k", reliable.LaneOf(name+"k"), name)
 					}
+				}
+				if err := tx.Commit().Error; err != nil {
+					t.Fatal(err)
 				}
 				if err := db.Create(&Order{}).Error; err != nil { // behind all of them
 					t.Fatal(err)

@@ -15,8 +15,7 @@ const canary = "Canary7Hunter2"
 // leaks are texts with a secret in them, as drivers, clients and applications
 // write them.
 func leaks() []string {
-	slash := "postgres://ann:" + canary + "/x@db/shop"
-	_, badPort := url.Parse(slash)
+	_, badPort := url.Parse(strings.Join([]string{"postgres://ann:", "/x@db/shop"}, canary))
 	sentinel := http.Header{"Authorization": {"Bearer " + canary}, "Cookie": {"session=" + canary}}
 	return []string{
 		"dial postgres://ann:" + canary + "@db:5432/shop?sslmode=disable: refused",
