@@ -229,6 +229,34 @@ func TestTagsAreBounded(t *testing.T) {
 	}
 }
 
+// The code of docs/monitoring.md stands in examples.
+func TestDocumentedCode(t *testing.T) {
+	var examples string
+	for _, file := range []string{"example_test.go", "../reliablesentry/example_test.go"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		examples += string(text)
+	}
+	text, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(text), "```go\n")[1:]
+	for _, block := range blocks {
+		code, _, _ := strings.Cut(block, "```")
+		for line := range strings.Lines(code) {
+			if !strings.Contains(examples, strings.TrimSpace(line)) {
+				t.Errorf("docs/monitoring.md has the line %q, no example has", line)
+			}
+		}
+	}
+	if len(blocks) != 3 {
+		t.Errorf("%d blocks of code, want 3", len(blocks))
+	}
+}
+
 // docs/monitoring.md lists the metrics with their types.
 func TestDocumentation(t *testing.T) {
 	_, metrics := receive(t, reliabledatadog.Metrics{Pools: map[string]*sql.DB{"app": pool(t)}}, events())

@@ -3,6 +3,7 @@ package reliablesentry_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"gorm.io/gorm"
@@ -11,6 +12,13 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 	"github.com/gorm-aftercommit/aftercommit/worker"
 )
+
+// The text of an error is sent if somebody says how.
+func ExampleReporter_text() {
+	reporter := reliablesentry.Reporter{Text: func(err error) string { return reliable.Redact(err.Error()) }}
+	fmt.Println(reporter.Text(errors.New("dial postgres://shop:hunter2@db/shop: connection refused")))
+	// Output: dial postgres://shop:[redacted]@db/shop: connection refused
+}
 
 func ExampleReporter() {
 	work := func(ctx context.Context, db *gorm.DB) (err error) {

@@ -53,8 +53,9 @@ type Reporter struct {
 	// [Every].
 	Report Report
 
-	// Text makes the text of an error that is reported. Nil sends none: Sentry
-	// shows the type. What it panics with is lost with that one event.
+	// Text makes the text of an error that is reported, for example by
+	// [reliable.Redact]. Nil sends none: Sentry shows the type, and what
+	// failed. An event for which it panics is lost.
 	Text func(error) string
 
 	// Client sends the events, with its options: BeforeSend, for example, or a
