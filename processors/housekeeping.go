@@ -126,7 +126,10 @@ func newHousekeeper(p *NonOrdered, pool *sql.DB) *housekeeper {
 
 // run has a round now and then until ctx is done, then gives the lease back.
 func (h *housekeeper) run(ctx context.Context) {
+	defer h.site.beat(loopHousekeeping, 0)
 	defer h.session.close()
+	h.session.beat = func() { h.site.beat(loopHousekeeping, alive) }
+	h.site.beat(loopHousekeeping, h.Every+alive)
 	pause := time.NewTimer(rand.N(h.Every))
 	defer pause.Stop()
 	for {
@@ -140,6 +143,7 @@ func (h *housekeeper) run(ctx context.Context) {
 		if h.round(ctx) {
 			next = min(next, time.Second)
 		}
+		h.site.beat(loopHousekeeping, next+alive)
 		pause.Reset(next)
 	}
 }
@@ -233,6 +237,7 @@ func (h *housekeeper) inTx(ctx context.Context, f func(ctx context.Context, tx *
 
 // outsideTx runs a statement that can't run in a transaction.
 func (h *housekeeper) outsideTx(ctx context.Context, statement string) error {
+	h.site.beat(loopHousekeeping, alive)
 	if err := h.session.connect(ctx); err != nil {
 		return err
 	}

@@ -53,6 +53,7 @@ func (l *laneLocks) bounded(ctx context.Context, call func(ctx context.Context) 
 func (l *laneLocks) lock(ctx context.Context, lanes []int) (granted []int) {
 	l.start.Do(func() { go l.run(context.WithoutCancel(ctx)) })
 	for i, lane := range lanes {
+		l.beat(loopClaim)
 		lock, err := l.ask(ctx, lane)
 		switch {
 		case err == nil:
@@ -84,6 +85,10 @@ func (l *laneLocks) ask(ctx context.Context, lane int) (*laneLock, error) {
 	return &laneLock{lock, sent.Add(l.p.LeaseTTL)}, err
 }
 
+// beat tells of a loop that calls the Locker next, once another call is over,
+// or after a pause between extensions.
+func (l *laneLocks) beat(loop string) { l.p.site.beat(loop, l.p.LeaseTTL+alive) }
+
 func (l *laneLocks) note(lane int, lock *laneLock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -109,6 +114,7 @@ func (l *laneLocks) release(ctx context.Context, lanes []int) {
 		if held == nil || held.lock == nil || !reachable {
 			continue
 		}
+		l.beat(loopClaim)
 		if err := l.bounded(ctx, held.lock.Unlock); err != nil && !errors.Is(err, ErrLocked) {
 			l.p.trouble("locker", fmt.Errorf("give back a lock: %w", err))
 			reachable = false
@@ -138,6 +144,8 @@ func (l *laneLocks) close(ctx context.Context) {
 // run extends the locks until close.
 func (l *laneLocks) run(ctx context.Context) {
 	defer close(l.done)
+	defer l.p.site.beat(loopLocks, 0)
+	l.beat(loopLocks)
 	ticker := time.NewTicker(l.p.LeaseTTL / 3)
 	defer ticker.Stop()
 	for {
@@ -146,6 +154,7 @@ func (l *laneLocks) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			l.extendAll(ctx)
+			l.beat(loopLocks)
 		}
 	}
 }
@@ -161,6 +170,7 @@ func (l *laneLocks) extendAll(ctx context.Context) {
 		if held == nil {
 			continue // given back in between
 		}
+		l.beat(loopLocks)
 		err := l.extend(ctx, lane, held)
 		switch {
 		case err == nil:

@@ -66,6 +66,7 @@ func (p *NonOrdered) keep(ctx context.Context, s *session) {
 	minutely := time.Now().Add(time.Minute)
 	rest := third
 	for {
+		p.site.beat(loopLease, 2*rest+alive)
 		pause := time.NewTimer(rest - rest/10 + rand.N(rest/5))
 		select {
 		case <-ctx.Done():

@@ -52,6 +52,7 @@ type NonOrdered struct {
 	Housekeeping Housekeeping
 
 	site    Site
+	pool    *sql.DB
 	dialect string
 	q       queries
 	tx      txQueries
@@ -94,6 +95,9 @@ func (p *NonOrdered) Run(ctx context.Context, site Site, ready func()) error {
 		return err
 	}
 	keeper := p.session(pool)
+	keeper.beat = func() { site.beat(loopLease, alive) }
+	defer site.beat(loopLease, 0)
+	p.claimer.beat = func() { site.beat(loopClaim, alive) }
 	keeper.timeout = min(max(p.LeaseTTL/4, time.Second), statementTimeout) // so that a new connection renews the lease in time
 	defer func() {
 		keeper.close()
@@ -173,7 +177,7 @@ func (p *NonOrdered) open(site Site) (*sql.DB, error) {
 	p.tx = newTxQueries(p.dialect, site.Plugin.Tables(), p.Completion)
 	p.claims, p.orphans = make(map[int64]*claim), make(map[int64]*reliable.OutboxEntry)
 	p.settled, p.patience = make(chan struct{}, 1), cmp.Or(p.patience, defaultPatience)
-	p.claimer, p.finisher = p.session(pool), p.session(pool)
+	p.pool, p.claimer, p.finisher = pool, p.session(pool), p.session(pool)
 	return pool, errors.Join(mistakes...)
 }
 

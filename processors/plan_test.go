@@ -191,6 +191,9 @@ func (p *plans) work(t *testing.T, db *gorm.DB, completion processors.Completion
 			t.Fatal(err)
 		}
 	}
+	if err := n.Probe(t.Context()); err != nil {
+		t.Errorf("Probe() = %v", err)
+	}
 	for range 3 {
 		if lease < time.Minute {
 			<-beats

@@ -32,6 +32,7 @@ type queries struct {
 	others              string // live workers with another processor
 	countLanes          string
 	register, beat      string
+	probe               string // writes the worker's row as it is; by the primary key
 	deregister          string
 	deadWorkers         string // deletes them, but for the one that asks
 	strayClaims         string // claims of others whose worker is gone
@@ -69,7 +70,7 @@ func newQueries(dialect string, t reliable.Tables, loose bool) queries {
 	}
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.highest, &q.frontier, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.finish, &q.archive, &q.drop, &q.keep,
-		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.registration, &q.others, &q.countLanes, &q.register, &q.beat, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.unlane, &q.park, &q.unpark, &q.countKind, &q.pauses,
+		&q.fail, &q.deleteClaims, &q.abandon, &q.now, &q.registration, &q.others, &q.countLanes, &q.register, &q.beat, &q.probe, &q.deregister, &q.deadWorkers, &q.strayClaims, &q.suspect, &q.acquit, &q.died, &q.unlane, &q.park, &q.unpark, &q.countKind, &q.pauses,
 	} {
 		*text = names.Replace(*text)
 	}

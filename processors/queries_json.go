@@ -97,6 +97,7 @@ func jsonQueries() queries {
 		countLanes:   `SELECT count(*), min(lane), max(lane) FROM {lanes}`,
 		register:     `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES (?, ?, ?, ?, ?, ?)`,
 		beat:         `UPDATE {workers} SET beat_at = {now} WHERE id = ?`,
+		probe:        `UPDATE {workers} SET threads = threads WHERE id = ?`,
 		deregister:   `DELETE FROM {workers} WHERE id = ?`,
 		strayClaims:  `SELECT token, worker, ids, alone FROM {claims} c WHERE NOT EXISTS (SELECT 1 FROM {workers} w WHERE w.id = c.worker) AND worker <> ?{lock}`,
 		suspect:      `UPDATE {entries} SET suspect = true, retry_at = {now}, updated_at = {now}, ` + crash + ` WHERE id IN {list} AND processed_at IS NULL`,
@@ -117,7 +118,7 @@ func jsonQueries() queries {
 func (q *queries) expand(r *strings.Replacer) {
 	for _, text := range []*string{
 		&q.fresh, &q.retries, &q.held, &q.insertClaim, &q.lockClaim, &q.setClaim, &q.company, &q.archive, &q.drop, &q.keep,
-		&q.deleteClaims, &q.abandon, &q.register, &q.beat, &q.deregister, &q.strayClaims, &q.suspect, &q.acquit, &q.countKind, &q.registration, &q.others, &q.park,
+		&q.deleteClaims, &q.abandon, &q.register, &q.beat, &q.probe, &q.deregister, &q.strayClaims, &q.suspect, &q.acquit, &q.countKind, &q.registration, &q.others, &q.park,
 	} {
 		*text = r.Replace(*text)
 	}

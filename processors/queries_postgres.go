@@ -51,6 +51,7 @@ func postgresQueries() queries {
 		countLanes:  `SELECT count(*), min(lane), max(lane) FROM {lanes}`,
 		register:    `INSERT INTO {workers} (id, processor, lease_ms, threads, hostname, pid) VALUES ($1, $2, $3, $4, $5, $6)`,
 		beat:        `UPDATE {workers} SET beat_at = clock_timestamp() WHERE id = $1`,
+		probe:       `UPDATE {workers} SET threads = threads WHERE id = $1`,
 		deregister:  `DELETE FROM {workers} WHERE id = $1`,
 		deadWorkers: `DELETE FROM {workers} WHERE beat_at < clock_timestamp() - lease_ms * interval '1 millisecond' AND id <> $1`,
 		strayClaims: `SELECT token, worker, ids::text, alone FROM {claims} c WHERE NOT EXISTS (SELECT FROM {workers} w WHERE w.id = c.worker) AND worker <> $1 FOR UPDATE SKIP LOCKED`,

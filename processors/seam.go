@@ -41,6 +41,29 @@ type Site struct {
 	// Pooled says that a pooler gives each transaction another session of the
 	// server, so that what a session keeps is lost.
 	Pooled bool
+
+	// Beat, if set, is told that a loop of the processor lives, and is stuck if
+	// it does not say so again within that time. Within 0 the loop has ended.
+	// It may be called from any goroutine, and is quick. "claim" is the loop
+	// that calls Claim: the worker tells of that one, too, before each call, and
+	// a processor whose Claim may take longer than a minute says so.
+	Beat func(loop string, within time.Duration)
+}
+
+// beat tells the worker of a loop.
+func (s Site) beat(loop string, within time.Duration) {
+	if s.Beat != nil {
+		s.Beat(loop, within)
+	}
+}
+
+// Prober is implemented by an [EntriesProcessor] that can say whether the
+// database takes writes of its worker.
+type Prober interface {
+	// Probe writes what changes nothing, on a connection of its own, and
+	// returns the error that it came to. It may be called from any goroutine
+	// once Run has called ready, and until ctx of Run is done.
+	Probe(ctx context.Context) error
 }
 
 // KeyOrdered is implemented by an [EntriesProcessor] whose claims keep the order

@@ -30,7 +30,12 @@ type session struct {
 	timeout time.Duration   // of one try, twice as long if it has to connect; 0 is statementTimeout
 	closing *sync.WaitGroup // of connections that are given up
 	conn    *sql.Conn
+	beat    func() // called before each transaction; nil is nothing
 }
+
+// alive is how long after the begin of a transaction its loop has not shown
+// itself only if it is stuck: all tries of it end sooner.
+const alive = time.Minute
 
 // inTx runs f in a short READ COMMITTED transaction. What a deadlock or a busy
 // database broke off is run again; a broken connection is replaced.
@@ -60,6 +65,9 @@ func (s *session) one(ctx context.Context, f func(ctx context.Context, conn *sql
 // connection broke, or did not answer in time, is run again on a new one, if
 // there is time; if that breaks too, it is the caller who tries later.
 func (s *session) again(ctx context.Context, transaction func(ctx context.Context) error) error {
+	if s.beat != nil {
+		s.beat()
+	}
 	begun := time.Now()
 	for attempt := 1; ; attempt++ {
 		fresh := s.conn == nil

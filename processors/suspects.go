@@ -113,6 +113,7 @@ func (p *NonOrdered) acquit(ctx context.Context, tx *sql.Tx) (n int, err error) 
 // until waits until ok holds, but not longer than p.patience. It reports
 // whether ok holds, which it calls under the mutex.
 func (p *NonOrdered) until(ctx context.Context, ok func() bool) (bool, error) {
+	p.site.beat(loopClaim, p.patience+alive)
 	patience := time.NewTimer(p.patience)
 	defer patience.Stop()
 	for {

@@ -119,7 +119,7 @@ func (b *Batch) preload(w *watch) *preload {
 	if p := b.models[w.class()]; p != nil {
 		return p
 	}
-	p := &preload{watch: w, entries: make([]*OutboxEntry, 0, len(b.entries))}
+	p := &preload{watch: w, turn: make(chan struct{}, 1), entries: make([]*OutboxEntry, 0, len(b.entries))}
 	var class string // the last one that was w's
 	for _, e := range b.entries {
 		if e.Context == ContextModel && (e.ResourceClass == class || b.plugin.watchOf(e.ResourceClass) == w) && b.plugin.planOf(e).reads {

@@ -160,6 +160,7 @@ func (b *Batch) callTogether(ctx context.Context, depth int, members []*member) 
 	timeout := b.timeout(u.timeout)
 	bounded := &deadline{parent: ctx, at: time.Now().Add(timeout), cause: timeoutError{u.name, timeout}, depth: depth}
 	defer bounded.stop()
+	first.tell(u, timeout)
 	var own *groupError
 	err := apart(func() error { //nolint:contextcheck // bounded is a child of ctx
 		return b.surround(bounded, a, func(ctx context.Context) error {

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"reflect"
-	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -24,7 +23,7 @@ const readTimeout = 10 * time.Second
 // preload reads the models of one class for a batch, all in one query.
 type preload struct {
 	watch   *watch
-	mu      sync.Mutex
+	turn    chan struct{} // holds a value while somebody reads or looks; guards what follows
 	entries []*OutboxEntry
 	readAt  time.Time
 	rows    map[string]reflect.Value // *T by identity
@@ -88,8 +87,10 @@ func (b *Batch) Prepare(ctx context.Context) {
 
 // ahead reads the rows of all entries, unless that was done.
 func (p *preload) ahead(ctx context.Context, db *gorm.DB) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if p.lock(ctx) != nil {
+		return
+	}
+	defer p.unlock()
 	if p.readAt.IsZero() {
 		p.read(ctx, db, nil)
 	}
@@ -98,8 +99,10 @@ func (p *preload) ahead(ctx context.Context, db *gorm.DB) {
 // row returns an entry's changeset and its model as it is now, not valid if
 // the row is gone.
 func (p *preload) row(ctx context.Context, db *gorm.DB, e *OutboxEntry) (*work, reflect.Value, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if err := p.lock(ctx); err != nil {
+		return nil, reflect.Value{}, fmt.Errorf("read %s %s: %w", e.ResourceClass, e.ResourceID, err)
+	}
+	defer p.unlock()
 	mine := p.watch.identify(ctx, e)
 	mine.taken = true
 	if err := mine.of(e); err != nil {
@@ -116,6 +119,24 @@ func (p *preload) row(ctx context.Context, db *gorm.DB, e *OutboxEntry) (*work, 
 	}
 	return mine, p.rows[mine.identity], nil
 }
+
+// lock waits for its turn, for as long as a callback may: others read while the
+// database does not answer.
+func (p *preload) lock(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p *preload) unlock() { <-p.turn }
 
 // of returns what was wrong with the entry's changeset.
 func (k *work) of(e *OutboxEntry) error {

@@ -42,9 +42,10 @@ type run struct {
 	pass    pass // of the current unit's gate
 	putsOff bool // a unit was put off in this run
 
-	grouped   bool // with other entries: batch processors are left to ProcessGroup
-	committed bool // the unit's transaction is committed: it is done
-	lost      bool // the lease is lost; found out in a unit's transaction
+	progress  Progress // told of each attempt; mostly nil
+	grouped   bool     // with other entries: batch processors are left to ProcessGroup
+	committed bool     // the unit's transaction is committed: it is done
+	lost      bool     // the lease is lost; found out in a unit's transaction
 }
 
 // begin reads what the entry says. It reports whether there is nothing to run,
@@ -56,6 +57,7 @@ func (r *run) begin(ctx context.Context) (context.Context, bool) {
 		return ctx, true
 	}
 	r.units = r.batch.plugin.units(r.entry)
+	r.progress, _ = ctx.(Progress)
 	if err := r.readStates(); err != nil {
 		r.undecodable(err)
 		return ctx, true
@@ -167,6 +169,7 @@ func (r *run) call(ctx context.Context, u *unit, a Attempt) (err error) {
 	}
 	bounded := &deadline{parent: ctx, at: r.begun.Add(timeout), cause: timeoutError{u.name, timeout}, depth: r.depth}
 	defer bounded.stop()
+	r.tell(u, timeout)
 	returned := false
 	defer func() {
 		if returned {

@@ -72,6 +72,7 @@ func (r *run) transact(ctx context.Context, u *unit, fn func(tx *gorm.DB) error)
 	if !detach() {
 		return context.Cause(ctx)
 	}
+	r.tell(u, completeTimeout)
 	deadline := time.AfterFunc(completeTimeout, cancel)
 	defer deadline.Stop()
 	outcome := r.outcomeWith(u)
@@ -85,7 +86,7 @@ func (r *run) transact(ctx context.Context, u *unit, fn func(tx *gorm.DB) error)
 	failpoint.Hit("runtx.finished")
 	ended = true
 	if err := tx.Commit().Error; err != nil {
-		if err := r.settle(ctx, outcome, err); err != nil {
+		if err := r.settle(ctx, u, outcome, err); err != nil {
 			return err
 		}
 	}
@@ -144,8 +145,9 @@ func (r *run) incomplete(ctx context.Context, b *buffer, err error) error {
 // settle finds out what became of a COMMIT that failed, however long it takes:
 // to run the callback again, or not to, would be wrong half of the time. It
 // returns nil if the transaction is committed.
-func (r *run) settle(ctx context.Context, o Outcome, cause error) error {
+func (r *run) settle(ctx context.Context, u *unit, o Outcome, cause error) error {
 	for attempt := 0; ; attempt++ {
+		r.tell(u, completeTimeout)
 		committed, err := r.finishedIn(ctx, o)
 		switch {
 		case errors.Is(err, ErrLeaseLost):
