@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorm-aftercommit/aftercommit/healthcheck"
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
@@ -14,6 +15,7 @@ import (
 // finisher gathers outcomes and makes them durable together.
 type finisher struct {
 	shift *shift
+	slot  *slot
 
 	mu      sync.Mutex
 	space   *sync.Cond // fewer than two groups wait
@@ -29,25 +31,25 @@ type finisher struct {
 }
 
 func newFinisher(s *shift) *finisher {
-	f := &finisher{shift: s, kick: make(chan struct{}, 1), done: make(chan struct{})}
+	f := &finisher{shift: s, slot: s.board.slot(finishLoop), kick: make(chan struct{}, 1), done: make(chan struct{})}
 	f.space = sync.NewCond(&f.mu)
 	go f.run()
 	return f
 }
 
 // add hands an outcome over. It waits while two groups are not durable.
-func (f *finisher) add(b *batch, o reliable.Outcome) {
+func (f *finisher) add(b *batch, o reliable.Outcome, slot *slot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.take(b, o)
 	if b.chains != nil {
 		f.follow(b, &o)
 	}
-	f.await(0)
+	f.await(0, slot)
 }
 
 // addGroup is add for entries that ran together, after reserve.
-func (f *finisher) addGroup(b *batch, outcomes []reliable.Outcome) {
+func (f *finisher) addGroup(b *batch, outcomes []reliable.Outcome, slot *slot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.running -= len(outcomes) - 1
@@ -57,21 +59,22 @@ func (f *finisher) addGroup(b *batch, outcomes []reliable.Outcome) {
 			f.follow(b, &outcomes[i])
 		}
 	}
-	f.await(0)
+	f.await(0, slot)
 }
 
 // reserve waits until n entries more may run: until they and what is not
 // durable are less than two groups.
-func (f *finisher) reserve(n int) {
+func (f *finisher) reserve(n int, slot *slot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.await(n)
+	f.await(n, slot)
 	f.running += n
 }
 
 // await waits until there is room for n more, and for another outcome.
-func (f *finisher) await(n int) {
+func (f *finisher) await(n int, slot *slot) {
 	for f.waiting+f.flying+f.running+n >= 2*f.shift.FinishGroup && !f.closed {
+		slot.waits()
 		f.space.Wait()
 	}
 }
@@ -135,7 +138,9 @@ func (f *finisher) wake() {
 // run writes what waits when there is enough of it, or after FinishDelay.
 func (f *finisher) run() {
 	defer close(f.done)
+	defer f.shift.board.remove(finishLoop)
 	for range f.kick {
+		f.slot.beat(healthcheck.Fresh)
 		if f.lingers() {
 			timer := time.NewTimer(f.shift.FinishDelay)
 			select {
@@ -148,6 +153,14 @@ func (f *finisher) run() {
 			return
 		}
 	}
+}
+
+// tick makes those who wait show that they live.
+func (f *finisher) tick() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.space.Broadcast()
+	f.wake()
 }
 
 // lingers reports whether a group should grow before it is written.
@@ -265,6 +278,7 @@ func (f *finisher) end() {
 // them: written, or the lease lost.
 func (s *shift) finish(claim processors.Claim, outcomes []reliable.Outcome) error {
 	for attempt := 0; ; attempt++ {
+		s.finisher.slot.beat(stepLimit)
 		err := bounded(func(ctx context.Context) error { return claim.Finish(ctx, outcomes) })
 		if err == nil || errors.Is(err, reliable.ErrLeaseLost) {
 			return err

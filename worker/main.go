@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -16,7 +17,7 @@ import (
 // Exit codes of [Main].
 const (
 	ExitClean         = 0   // stopped as asked
-	ExitFailure       = 1   // could not start, or a callback did not stop
+	ExitFailure       = 1   // could not start, or not in time, or a callback did not stop
 	ExitConfiguration = 2   // the environment has mistakes
 	ExitInterrupted   = 130 // a second SIGINT
 )
@@ -28,11 +29,12 @@ type Open func(ctx context.Context, databaseURL string) (*Worker, error)
 
 // Main is the main function of a worker program: os.Exit(worker.Main(open)).
 // It takes the settings from the environment (see the README), reports all
-// mistakes in it at once, logs to standard error, and works until SIGTERM or
+// mistakes in it at once, writes a heartbeat to RELIABLE_HEARTBEAT_FILE and
+// serves [Worker.Handler] at PORT if these are set, also while open runs, logs to standard error, and works until SIGTERM or
 // SIGINT; then it drains. Another SIGTERM changes nothing, a second SIGINT
 // ends the process at once.
 func Main(open Open) int {
-	p := program{environ: os.Environ(), errors: os.Stderr, signals: make(chan os.Signal, 8), exit: os.Exit}
+	p := program{environ: os.Environ(), errors: os.Stderr, signals: make(chan os.Signal, 8), exit: os.Exit, listen: net.Listen}
 	signal.Notify(p.signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(p.signals)
 	return p.main(open)
@@ -44,6 +46,7 @@ type program struct {
 	errors  io.Writer
 	signals chan os.Signal
 	exit    func(code int)
+	listen  func(network, address string) (net.Listener, error)
 }
 
 // stopError is the cause of a drain that a signal asked for.
@@ -60,11 +63,18 @@ func (p *program) main(open Open) int {
 	}
 	logger := s.logger(p.errors)
 	s.log(logger)
+	l, err := p.begin(s, logger)
+	if err != nil {
+		_, _ = fmt.Fprintln(p.errors, err)
+		return ExitConfiguration
+	}
+	defer l.end()
 	ctx, stop := context.WithCancelCause(context.Background())
 	over := make(chan struct{})
 	watched := make(chan struct{})
 	go func() { defer close(watched); p.watch(stop, over) }()
 	defer func() { close(over); <-watched; stop(nil) }()
+	defer l.limit(s.StartTimeout, stop, p.exit)()
 	w, err := open(ctx, s.DatabaseURL)
 	if err == nil && w == nil {
 		err = errors.New("worker: the program returned no Worker")
@@ -73,12 +83,13 @@ func (p *program) main(open Open) int {
 		err = s.apply(w)
 	}
 	if ctx.Err() != nil { // asked to stop while starting
-		return ExitClean
+		return l.stopped(ctx)
 	}
 	if err != nil {
 		logger.Error("start", slog.Any(reliable.LogKeyError, err))
 		return ExitFailure
 	}
+	l.hand(w)
 	if plugin, err := reliable.From(w.DB); err == nil {
 		defer plugin.Monitor().LogTo(logger)()
 	}
@@ -86,7 +97,7 @@ func (p *program) main(open Open) int {
 		logger.Error("run", slog.Any(reliable.LogKeyError, err))
 		return ExitFailure
 	}
-	return ExitClean
+	return l.stopped(ctx)
 }
 
 // watch drains on the first signal and exits on a second SIGINT.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorm-aftercommit/aftercommit/healthcheck"
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
@@ -74,10 +75,11 @@ func (q *queue) put(b *batch) {
 // take returns the next entry to run, with those that go into one call of a
 // BatchProcessor with it, at most most in all. It waits for one; a nil batch is
 // the end for this executor.
-func (q *queue) take(most int) (*batch, []*reliable.OutboxEntry) {
+func (q *queue) take(most int, slot *slot) (*batch, []*reliable.OutboxEntry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for {
+		slot.idle()
 		if len(q.batches) > 0 && !q.closed {
 			b := q.batches[0]
 			var group []*reliable.OutboxEntry
@@ -160,8 +162,9 @@ func (q *queue) want() int {
 
 // wait returns how many entries to claim as soon as it is time to, or 0 when
 // ctx is done.
-func (q *queue) wait(ctx context.Context) int {
+func (q *queue) wait(ctx context.Context, slot *slot) int {
 	for ctx.Err() == nil {
+		slot.beat(healthcheck.Fresh)
 		q.mu.Lock()
 		n := q.want()
 		q.mu.Unlock()
@@ -174,6 +177,17 @@ func (q *queue) wait(ctx context.Context) int {
 		}
 	}
 	return 0
+}
+
+// tick makes those who wait show that they live.
+func (q *queue) tick() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.more.Broadcast()
+	select {
+	case q.low <- struct{}{}:
+	default:
+	}
 }
 
 // close lets the executors end. It returns the batches with entries that were

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -48,7 +49,9 @@ func TestReadOnlyServer(t *testing.T) {
 	far := as(t, near, at, "demoted")
 	db := open(t, far, r)
 	refused := events(t, db, func(e *reliable.ErrorOccurred) bool { return strings.Contains(e.Err.Error(), "25006") })
-	start(t, &worker.Worker{DB: db, PollInterval: 20 * time.Millisecond})
+	w := &worker.Worker{DB: db, PollInterval: 20 * time.Millisecond}
+	h := w.Handler()
+	start(t, w)
 	worked(t, near, 1)
 	for _, statement := range []string{
 		"ALTER ROLE reliable_test_demoted SET default_transaction_read_only = on",
@@ -59,9 +62,14 @@ func TestReadOnlyServer(t *testing.T) {
 		}
 	}
 	eventually(t, "the worker is refused", func() bool { return refused.Load() > 2 })
+	eventually(t, "it is not ready", func() bool { status, _ := get(h, "/readyz"); return status == http.StatusServiceUnavailable })
+	if status, text := get(h, "/livez"); status != http.StatusOK {
+		t.Errorf("/livez = %d, %q, want 200: another worker would do no better", status, text)
+	}
 	if err := near.Exec("ALTER ROLE reliable_test_demoted RESET default_transaction_read_only").Error; err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "it is ready", func() bool { status, _ := get(h, "/readyz"); return status == http.StatusOK })
 	worked(t, near, 5)
 }
 

@@ -14,7 +14,6 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
-	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // settings is what the environment says. The tag want says what a variable
@@ -29,6 +28,9 @@ type settings struct {
 	LeaseTTL        time.Duration `env:"RELIABLE_LEASE_TTL" envDefault:"10s" min:"100ms" max:"1h" want:"a duration from 100ms to 1h" example:"10s"`
 	CallbackTimeout time.Duration `env:"RELIABLE_CALLBACK_TIMEOUT" envDefault:"1m" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"1m"`
 	ShutdownTimeout time.Duration `env:"RELIABLE_SHUTDOWN_TIMEOUT" envDefault:"25s" min:"1ms" max:"24h" want:"a duration from 1ms to 24h" example:"25s"`
+	StartTimeout    time.Duration `env:"RELIABLE_START_TIMEOUT" envDefault:"2m" min:"1s" max:"24h" want:"a duration from 1s to 24h" example:"5m"`
+	HeartbeatFile   string        `env:"RELIABLE_HEARTBEAT_FILE" example:"/run/worker/heartbeat"`
+	Port            int           `env:"PORT" min:"1" max:"65535" want:"a whole number from 1 to 65535" example:"8080"`
 	Listen          string        `env:"RELIABLE_LISTEN" envDefault:"on" oneof:"on off" example:"off"`
 	Processor       string        `env:"RELIABLE_PROCESSOR" envDefault:"non_ordered" oneof:"non_ordered ordered" example:"ordered"`
 	KeyPolicy       string        `env:"RELIABLE_KEY_POLICY" envDefault:"park" oneof:"park block skip" example:"park"`
@@ -175,73 +177,6 @@ func checkURL(address string) []error {
 		return []error{errors.New("worker: DATABASE_URL is no URL: want scheme://user:pass@host/db " + example)} // not the value: it may hold a password
 	}
 	return nil
-}
-
-// apply fills in what the program left open: code beats the environment.
-func (s *settings) apply(w *Worker) error {
-	fill(&w.Threads, s.Threads)
-	fill(&w.BatchSize, s.BatchSize)
-	fill(&w.PollInterval, s.PollInterval)
-	fill(&w.IdleMultiplier, s.IdleMultiplier)
-	fill(&w.CallbackTimeout, s.CallbackTimeout)
-	fill(&w.ShutdownTimeout, s.ShutdownTimeout)
-	fill(&w.NoListen, s.Listen == "off")
-	fill(&w.NoBreaker, s.Breaker == "off")
-	if err := s.applyProcessor(w); err != nil {
-		return err
-	}
-	if w.DB == nil || w.DB.Config == nil {
-		return errors.New("worker: the program returned a Worker without DB")
-	}
-	pool, err := w.DB.DB()
-	if err != nil {
-		return fmt.Errorf("worker: %w", err)
-	}
-	if w.DB.Name() == "sqlite" {
-		return nil
-	}
-	callbacks := s.Pool
-	if callbacks == 0 {
-		callbacks = w.Threads + 2
-	}
-	if w.Own == nil && !separate(w.DB) {
-		callbacks += OwnConnections
-	}
-	pool.SetMaxOpenConns(callbacks)
-	pool.SetMaxIdleConns(callbacks)
-	return nil
-}
-
-// applyProcessor gives the worker its processor. How entries are ordered is not
-// left to whoever speaks last: what the environment says of it must be true.
-func (s *settings) applyProcessor(w *Worker) error {
-	if w.Processor == nil {
-		completion, housekeeping := processors.Completion(s.Completion), processors.Housekeeping{Retention: time.Duration(s.Retention)}
-		if s.Processor == "ordered" {
-			w.Processor = &processors.OrderedByCausalityKey{LeaseTTL: s.LeaseTTL, Completion: completion, Housekeeping: housekeeping, Policy: reliable.KeyPolicy(s.KeyPolicy)}
-		} else {
-			w.Processor = &processors.NonOrdered{LeaseTTL: s.LeaseTTL, Completion: completion, Housekeeping: housekeeping}
-		}
-	}
-	var mistakes []error
-	if name := w.processor(); s.given["RELIABLE_PROCESSOR"] && s.Processor != name {
-		mistakes = append(mistakes, fmt.Errorf("worker: RELIABLE_PROCESSOR=%s, but the program sets a processor that is %s: leave the variable out, or the processor", s.Processor, name))
-	}
-	switch policy := w.keyPolicy(); {
-	case !s.given["RELIABLE_KEY_POLICY"]:
-	case policy == "":
-		mistakes = append(mistakes, fmt.Errorf("worker: RELIABLE_KEY_POLICY=%s, but the processor keeps no order: set RELIABLE_PROCESSOR=ordered, or leave the variable out", s.KeyPolicy))
-	case string(policy) != s.KeyPolicy:
-		mistakes = append(mistakes, fmt.Errorf("worker: RELIABLE_KEY_POLICY=%s, but the program sets a processor whose policy is %s: leave the variable out, or the processor", s.KeyPolicy, policy))
-	}
-	return errors.Join(mistakes...)
-}
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // log writes the effective values and where each came from.

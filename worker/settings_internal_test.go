@@ -36,20 +36,20 @@ func TestPoolOfCallbacks(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, test := range map[string]struct {
-			worker   Worker
+			worker   *Worker
 			variable string
 			want     int
 		}{
-			"THREADS":                     {Worker{DB: opened}, "THREADS=3", 5},
-			"DB_POOL":                     {Worker{DB: opened}, "DB_POOL=7", 7},
-			"given a connection":          {Worker{DB: given}, "DB_POOL=7", 7 + OwnConnections},
-			"given a connection, and Own": {Worker{DB: given, Own: pool}, "DB_POOL=7", 7},
+			"THREADS":                     {&Worker{DB: opened}, "THREADS=3", 5},
+			"DB_POOL":                     {&Worker{DB: opened}, "DB_POOL=7", 7},
+			"given a connection":          {&Worker{DB: given}, "DB_POOL=7", 7 + OwnConnections},
+			"given a connection, and Own": {&Worker{DB: given, Own: pool}, "DB_POOL=7", 7},
 		} {
 			s, err := read([]string{"DATABASE_URL=postgres://x/y", test.variable})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.apply(&test.worker); err != nil {
+			if err := s.apply(test.worker); err != nil {
 				t.Fatal(err)
 			}
 			if got := pool.Stats().MaxOpenConnections; got != test.want {

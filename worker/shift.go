@@ -1,12 +1,14 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/gorm-aftercommit/aftercommit/healthcheck"
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
 	"github.com/gorm-aftercommit/aftercommit/processors"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
@@ -22,6 +24,7 @@ type shift struct {
 	*Worker
 	work     context.Context //nolint:containedctx // of callbacks; cancelled when the drain takes too long
 	cancel   context.CancelCauseFunc
+	board    *board
 	queue    *queue
 	reading  sync.WaitGroup // of models, ahead of their callbacks
 	finisher *finisher
@@ -29,7 +32,7 @@ type shift struct {
 }
 
 func newShift(w *Worker) *shift {
-	s := &shift{Worker: w, queue: newQueue(w.Threads), freed: make(chan struct{}, 1)}
+	s := &shift{Worker: w, board: w.state().board, queue: newQueue(w.Threads), freed: make(chan struct{}, 1)}
 	s.work, s.cancel = context.WithCancelCause(context.Background())
 	s.finisher = newFinisher(s)
 	return s
@@ -39,7 +42,10 @@ func newShift(w *Worker) *shift {
 // entries it gave back.
 func (s *shift) run(ctx context.Context) (released int, err error) {
 	defer s.cancel(nil)
+	s.board.watch(func() { s.queue.tick(); s.finisher.tick() })
+	defer s.board.watch(nil)
 	drained := context.AfterFunc(ctx, func() {
+		s.board.enter(healthcheck.Draining)
 		s.plugin.Monitor().Publish(&reliable.ShuttingDown{Worker: s.id, Cause: context.Cause(ctx), Timeout: s.ShutdownTimeout})
 		timer := time.NewTimer(s.ShutdownTimeout)
 		defer timer.Stop()
@@ -50,8 +56,8 @@ func (s *shift) run(ctx context.Context) (released int, err error) {
 		}
 	})
 	defer drained()
-	for range s.Threads {
-		go (&executor{shift: s}).run()
+	for n := range s.Threads {
+		go (&executor{shift: s, slot: s.board.executor(n + 1)}).run()
 	}
 	s.claim(ctx)
 	return s.drain() //nolint:contextcheck // ctx is done by now
@@ -60,8 +66,10 @@ func (s *shift) run(ctx context.Context) (released int, err error) {
 // executor runs entries, one at a time, or a group.
 type executor struct {
 	shift *shift
-	batch *batch    // whose entry it runs
-	begun time.Time // when that began
+	slot  *slot
+	batch *batch          // whose entry it runs
+	work  context.Context //nolint:containedctx // of that batch, with slot
+	begun time.Time       // when that began
 }
 
 // run runs entries until the queue is closed. A callback that calls
@@ -75,19 +83,23 @@ func (x *executor) run() {
 	}()
 	report := x.report
 	for {
-		b, group := x.shift.queue.take(x.shift.FinishGroup)
+		b, group := x.shift.queue.take(x.shift.FinishGroup, x.slot)
 		if b == nil {
 			ended = true
+			x.shift.board.remove(x.slot.name)
 			return
 		}
-		x.batch = b
+		if x.batch != b {
+			x.batch, x.work = b, watched{b.work, x.slot}
+		}
 		if len(group) > 1 {
 			x.runGroup(group)
 			continue
 		}
 		x.begun = time.Now()
+		x.slot.busy("", x.shift.entryLimit())
 		failpoint.Hit("callback.before")
-		b.run.Process(b.work, group[0], report)
+		b.run.Process(x.work, group[0], report)
 	}
 }
 
@@ -95,20 +107,26 @@ func (x *executor) run() {
 // the first take the place of outcomes that are not durable, so that a crash
 // costs no more with batches than without.
 func (x *executor) runGroup(group []*reliable.OutboxEntry) {
-	x.shift.finisher.reserve(len(group) - 1)
+	x.shift.finisher.reserve(len(group)-1, x.slot)
 	x.begun = time.Now()
+	x.slot.busy("", x.shift.entryLimit())
 	failpoint.Hit("callback.before")
-	outcomes := x.batch.run.ProcessGroup(x.batch.work, group)
+	outcomes := x.batch.run.ProcessGroup(x.work, group)
 	failpoint.Hit("callback.after")
 	x.shift.queue.done(x.batch, len(group), time.Since(x.begun))
-	x.shift.finisher.addGroup(x.batch, outcomes)
+	x.shift.finisher.addGroup(x.batch, outcomes, x.slot)
 }
 
 // report hands over what the entry came to.
 func (x *executor) report(outcome reliable.Outcome) {
 	failpoint.Hit("callback.after")
 	x.shift.queue.done(x.batch, 1, time.Since(x.begun))
-	x.shift.finisher.add(x.batch, outcome)
+	x.shift.finisher.add(x.batch, outcome, x.slot)
+}
+
+// entryLimit is what an executor may take until it tells of its first attempt.
+func (s *shift) entryLimit() time.Duration {
+	return cmp.Or(s.CallbackTimeout, reliable.DefaultTimeout) + healthcheck.Margin
 }
 
 // claim feeds the executors until ctx is done.
@@ -117,9 +135,15 @@ func (s *shift) claim(ctx context.Context) {
 	defer stop()
 	heard, hush := s.listen(ctx)
 	defer hush()
+	slot := s.board.slot(claimLoop)
+	defer s.board.remove(claimLoop)
+	rest := func(wake, heard, freed <-chan struct{}, d time.Duration) {
+		slot.beat(2*d + healthcheck.Fresh)
+		pause(ctx, wake, heard, freed, d)
+	}
 	failures := 0
 	for {
-		n := s.queue.wait(ctx)
+		n := s.queue.wait(ctx, slot)
 		if n == 0 {
 			return
 		}
@@ -127,16 +151,17 @@ func (s *shift) claim(ctx context.Context) {
 			n = s.BatchSize
 		}
 		begun := time.Now()
+		slot.beat(stepLimit)
 		claim, err := s.Processor.Claim(ctx, n)
 		switch {
 		case err != nil && ctx.Err() != nil:
 		case err != nil:
 			failures++
 			s.trouble("claim", err)
-			pause(ctx, nil, nil, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
+			rest(nil, nil, nil, min(100*time.Millisecond<<min(failures, 6), 5*time.Second))
 		case claim == nil:
 			failures = 0
-			pause(ctx, wake, heard, s.freed, s.PollInterval*time.Duration(s.IdleMultiplier))
+			rest(wake, heard, s.freed, s.PollInterval*time.Duration(s.IdleMultiplier))
 		default:
 			failures = 0
 			s.plugin.Monitor().Publish(&reliable.BatchClaimed{Worker: s.id, Token: claim.Token(), Entries: len(claim.Entries()), Took: time.Since(begun)})

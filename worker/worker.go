@@ -5,11 +5,10 @@ package worker
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
+	"net/http"
 	"time"
 
 	"gorm.io/gorm"
@@ -23,6 +22,7 @@ const (
 	DefaultThreads         = 1
 	DefaultPollInterval    = 500 * time.Millisecond
 	DefaultShutdownTimeout = 25 * time.Second
+	DefaultStartTimeout    = 2 * time.Minute
 	DefaultFinishGroup     = 500
 	DefaultFinishDelay     = 10 * time.Millisecond
 	MaxBatchSize           = 1000
@@ -72,6 +72,20 @@ type Worker struct {
 	// drains, before their contexts are cancelled.
 	ShutdownTimeout time.Duration
 
+	// StartTimeout is how long the worker may take to register with the
+	// database before it counts as stuck. Zero means [DefaultStartTimeout].
+	StartTimeout time.Duration
+
+	// HeartbeatFile is where the worker writes its heartbeat, which command
+	// healthcheck reads, once a second: a file, or a directory in which each
+	// worker has one of its own. Empty means nowhere. Run returns an error if it
+	// can't be written at the start, or is another worker's; later,
+	// ErrorOccurred tells. The file goes when the worker has ended.
+	HeartbeatFile string
+
+	// Metrics, if set, is served by [Worker.Handler] at /metrics.
+	Metrics http.Handler
+
 	// FinishGroup is how many entries are made durable at once, FinishDelay
 	// how long the first of them waits for the others at most. Executors wait
 	// when two groups are not durable: at most Threads + 2 × FinishGroup
@@ -86,6 +100,8 @@ type Worker struct {
 	plugin *reliable.Plugin
 	id     string
 	own    *connections
+	health health
+	pulse  *pulse // Main's
 }
 
 // defaults fills in what is not set, and reports all that makes no sense.
@@ -103,7 +119,7 @@ func (w *Worker) defaults() error {
 	for _, d := range []struct {
 		name  string
 		value time.Duration
-	}{{"PollInterval", w.PollInterval}, {"CallbackTimeout", w.CallbackTimeout}, {"ShutdownTimeout", w.ShutdownTimeout}, {"FinishDelay", w.FinishDelay}} {
+	}{{"PollInterval", w.PollInterval}, {"CallbackTimeout", w.CallbackTimeout}, {"ShutdownTimeout", w.ShutdownTimeout}, {"StartTimeout", w.StartTimeout}, {"FinishDelay", w.FinishDelay}} {
 		if d.value < 0 {
 			wrong("%s is %s: want more than 0, or 0 for the usual", d.name, d.value)
 		}
@@ -115,7 +131,7 @@ func (w *Worker) defaults() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	w.plugin, w.id = plugin, strings.ToLower(rand.Text()[:10])
+	w.plugin, w.id = plugin, w.state().board.id
 	w.Threads = cmp.Or(w.Threads, DefaultThreads)
 	w.PollInterval = cmp.Or(w.PollInterval, DefaultPollInterval)
 	w.IdleMultiplier = cmp.Or(w.IdleMultiplier, 1)
@@ -135,8 +151,18 @@ func (w *Worker) defaults() error {
 // that ignores its cancelled context is left behind, and Run returns an error
 // that says so: the process should end.
 func (w *Worker) Run(ctx context.Context) error {
+	state := w.state()
+	defer state.board.end()
 	if err := w.defaults(); err != nil {
 		return err
+	}
+	if w.pulse == nil {
+		trouble := func(err error) { w.trouble("heartbeat file", err) }
+		p, err := newPulse(state.board, w.HeartbeatFile, trouble)
+		if err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+		defer p.close(trouble)
 	}
 	own, err := w.connect(ctx)
 	if err != nil {
@@ -152,7 +178,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer stopKeeping()
 	ready, kept := make(chan struct{}), make(chan error, 1)
 	go func() {
-		site := processors.Site{DB: w.DB, Plugin: w.plugin, Worker: w.id, Threads: w.Threads, Own: own.pool, Pooled: own.pooled}
+		site := processors.Site{DB: w.DB, Plugin: w.plugin, Worker: w.id, Threads: w.Threads, Own: own.pool, Pooled: own.pooled, Beat: state.board.beat}
 		kept <- w.Processor.Run(keeping, site, func() { close(ready) })
 	}()
 	select {
@@ -164,9 +190,11 @@ func (w *Worker) Run(ctx context.Context) error {
 		<-kept //nolint:errcheck // what was broken off is no failure
 		return nil
 	}
+	state.start(w.Processor, func(err error) { w.trouble("probe", err) })
 	monitor.Publish(&reliable.Started{Worker: w.id, Threads: w.Threads, Processor: w.processor()})
 	s := newShift(w) //nolint:contextcheck // what runs is finished after ctx is done
 	released, err := s.run(ctx)
+	state.settle()
 	stopKeeping()
 	err = errors.Join(err, <-kept)
 	monitor.Publish(&reliable.Stopped{Worker: w.id, Released: released, Err: err})

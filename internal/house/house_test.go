@@ -43,7 +43,7 @@ func TestDependencies(t *testing.T) {
 		}, core...)},
 		{"reliabletest", append([]string{module + "/reliabletest"}, core...)},
 		{"cli", append([]string{
-			module + "/cli", module + "/outbox", module + "/migrations", module + "/worker", module + "/processors", "github.com/caarlos0/env", "github.com/spf13/", "github.com/mattn/go-isatty",
+			module + "/cli", module + "/outbox", module + "/migrations", module + "/worker", module + "/healthcheck", module + "/processors", "github.com/caarlos0/env", "github.com/spf13/", "github.com/mattn/go-isatty",
 			"github.com/pressly/goose", "github.com/mfridman/interpolate", "github.com/sethvargo/go-retry", "go.uber.org/multierr", "golang.org/x/",
 		}, core...)},
 		{"processors/redislock", append([]string{module + "/processors", module + "/outbox", "github.com/go-redsync/", "github.com/redis/", "github.com/cespare/xxhash", "go.uber.org/atomic", "golang.org/x/sys"}, core...)},
@@ -53,7 +53,7 @@ func TestDependencies(t *testing.T) {
 		{"contrib/reliableotel", append([]string{
 			module + "/contrib/reliableotel", "go.opentelemetry.io/otel", "go.opentelemetry.io/auto/sdk", "github.com/go-logr/", "github.com/cespare/xxhash",
 		}, core...)},
-		{"worker", append([]string{module + "/worker", module + "/processors", module + "/outbox", "github.com/caarlos0/env"}, core...)},
+		{"worker", append([]string{module + "/worker", module + "/healthcheck", module + "/processors", module + "/outbox", "github.com/caarlos0/env"}, core...)},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
