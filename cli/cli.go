@@ -77,7 +77,7 @@ func (p Program) Command() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().BoolVar(&t.json, "json", false, "write JSON, for machines")
-	root.AddCommand(t.status(), t.list(), t.show(), t.retry(), t.discard(), t.release(), t.pause(), t.resume(), t.prune(), t.reencrypt(), t.migrate(), t.doctor(), t.worker())
+	root.AddCommand(t.status(), t.list(), t.show(), t.retry(), t.discard(), t.release(), t.pause(), t.resume(), t.prune(), t.reencrypt(), t.migrate(), t.doctor(), t.worker(), t.healthcheck())
 	return group(root)
 }
 
