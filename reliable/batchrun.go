@@ -156,7 +156,7 @@ func (b *Batch) callTogether(ctx context.Context, depth int, members []*member) 
 		entries[i] = m.entry
 	}
 	first, u := members[0], members[0].unit()
-	a := Attempt{Entry: first.entry, Batch: entries, Callback: u.name, Number: first.states[first.next-1].Attempts + 1, Token: b.token}
+	a := Attempt{Entry: first.entry, Batch: entries, Callback: u.name, Number: oneMore(first.states[first.next-1].Attempts), Token: b.token}
 	timeout := b.timeout(u.timeout)
 	bounded := &deadline{parent: ctx, at: time.Now().Add(timeout), cause: timeoutError{u.name, timeout}, depth: depth}
 	defer bounded.stop()

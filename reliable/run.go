@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"time"
 
@@ -108,7 +109,7 @@ func (r *run) work(ctx context.Context, report func(Outcome)) {
 			continue
 		}
 		r.begun = time.Now()
-		err := r.call(ctx, u, Attempt{Entry: r.entry, Callback: u.name, Number: state.Attempts + 1, Token: r.batch.token})
+		err := r.call(ctx, u, Attempt{Entry: r.entry, Callback: u.name, Number: oneMore(state.Attempts), Token: r.batch.token})
 		r.note(ctx, u, state, err)
 	}
 	returned = true
@@ -121,7 +122,7 @@ func (r *run) work(ctx context.Context, report func(Outcome)) {
 func (r *run) note(ctx context.Context, u *unit, state *unitState, err error) {
 	err = r.keep(err)
 	r.report(ctx, u, err)
-	result := Result{Callback: u.name, Attempt: state.Attempts + 1, Took: time.Since(r.begun)}
+	result := Result{Callback: u.name, Attempt: oneMore(state.Attempts), Took: time.Since(r.begun)}
 
 	var snooze *snoozeError
 	var discard *discardError
@@ -146,7 +147,7 @@ func (r *run) note(ctx context.Context, u *unit, state *unitState, err error) {
 	default:
 		r.failed = true
 		result.Err = err
-		state.Attempts++
+		state.Attempts = oneMore(state.Attempts)
 		state.ErrorClass, state.Error = errorClass(err), errorText(err)
 		r.out.ErrorClass, r.out.ErrorMessage = state.ErrorClass, state.Error
 		if r.exhausted(state.Attempts, u.maxAttempts, errors.As(err, &permanent)) {
@@ -231,6 +232,10 @@ func (r *run) perform(ctx context.Context, u *unit, a Attempt) error {
 	return u.callback.run(ctx, r.change, a, func(ctx context.Context, fn func(tx *gorm.DB) error) error { return r.transact(ctx, u, fn) })
 }
 
+// oneMore counts an attempt. A number that no worker wrote stays one that the
+// column takes, or no finish could write it, nor what is written with it.
+func oneMore(attempts int) int { return min(max(attempts, 0), math.MaxInt32-1) + 1 }
+
 // conclude decides what becomes of the entry.
 func (r *run) conclude() {
 	var pending, dead bool
@@ -250,7 +255,7 @@ func (r *run) conclude() {
 		}
 	}
 	if r.out.Attempts = r.entry.Attempts; r.failed {
-		r.out.Attempts++
+		r.out.Attempts = oneMore(r.out.Attempts)
 	}
 	switch {
 	case pending:
@@ -268,7 +273,7 @@ func (r *run) conclude() {
 // undecodable ends a run whose entry can't be read. Its states are left as
 // they are; it is retried like any other failure, and dead in the end.
 func (r *run) undecodable(err error) {
-	r.out.Attempts++
+	r.out.Attempts = oneMore(r.out.Attempts)
 	r.out.ErrorClass, r.out.ErrorMessage = errorClass(err), errorText(err)
 	r.out.Callbacks = r.entry.Callbacks
 	result := Result{Attempt: r.out.Attempts, Err: fmt.Errorf("entry %d: %w", r.entry.ID, err)}
