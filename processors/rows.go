@@ -3,6 +3,8 @@ package processors
 import (
 	"database/sql"
 	"encoding/json"
+	"strconv"
+	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
@@ -63,17 +65,39 @@ func readEntries(rows *sql.Rows, n int, p *payload) ([]*reliable.OutboxEntry, er
 	return entries, err
 }
 
+// integer is a column of integers. What is none, which SQLite takes for one, is
+// 0: an error would keep all other rows from being read.
+type integer int64
+
+// Scan implements [sql.Scanner].
+func (n *integer) Scan(value any) error {
+	*n = 0
+	switch v := value.(type) {
+	case int64:
+		*n = integer(v)
+	case []byte:
+		parsed, _ := strconv.ParseInt(string(v), 10, 64)
+		*n = integer(parsed)
+	case string:
+		parsed, _ := strconv.ParseInt(v, 10, 64)
+		*n = integer(parsed)
+	}
+	return nil
+}
+
 // scanEntries is readEntries for rows that have more columns behind those: it
-// scans them into more, then calls each.
+// scans them into more, then calls each. What a column holds that no worker
+// writes is left out, and the entry is read.
 func scanEntries(rows *sql.Rows, n int, p *payload, more []any, each func(*reliable.OutboxEntry)) error {
 	defer func() { _ = rows.Close() }()
 	var slab []reliable.OutboxEntry
 	var row reliable.OutboxEntry
 	var owed, key, changeset, arguments, headers, callbacks sql.NullString
 	var created any
+	var kind, attempts, crashes integer
 	into := append([]any{
-		&row.ID, &row.Kind, &owed, &row.Context, &row.ResourceClass, &row.ResourceID, &row.EventName, &key,
-		&changeset, &arguments, &headers, &created, &row.Attempts, &row.Crashes, &callbacks,
+		&row.ID, &kind, &owed, &row.Context, &row.ResourceClass, &row.ResourceID, &row.EventName, &key,
+		&changeset, &arguments, &headers, &created, &attempts, &crashes, &callbacks,
 	}, more...)
 	var last string
 	var names []string // what last says
@@ -83,7 +107,7 @@ func scanEntries(rows *sql.Rows, n int, p *payload, more []any, each func(*relia
 			return err
 		}
 		if row.CreatedAt, err = timeOf(created); err != nil {
-			return err
+			row.CreatedAt = time.Time{} // infinite, or whatever SQLite takes: the entry can be worked all the same
 		}
 		if owed.Valid && owed.String != last { // neighbours mostly owe the same
 			last, names = owed.String, nil
@@ -94,7 +118,8 @@ func scanEntries(rows *sql.Rows, n int, p *payload, more []any, each func(*relia
 		if row.Owed = nil; owed.Valid {
 			row.Owed = names
 		}
-		if row.Kind == 0 {
+		row.Attempts, row.Crashes = int(attempts), int(crashes)
+		if row.Kind = int64(kind); row.Kind == 0 {
 			row.Kind = reliable.EntryKind(row.Context, row.ResourceClass, row.EventName, row.Owed)
 		}
 		row.CausalityKey = key.String
