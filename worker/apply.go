@@ -27,6 +27,9 @@ func (s *settings) apply(w *Worker) error {
 	if w.DB == nil || w.DB.Config == nil {
 		return errors.New("worker: the program returned a Worker without DB")
 	}
+	if p, err := reliable.From(w.DB); err == nil && s.EncryptionKeys != "" && p.EncryptionKey() == "" {
+		return fmt.Errorf("worker: %s is set, but the program's plugin has no keys: set reliable.Config.Encryption, see reliable.ParseKeyRing", keysVariable)
+	}
 	pool, err := w.DB.DB()
 	if err != nil {
 		return fmt.Errorf("worker: %w", err)

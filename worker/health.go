@@ -101,7 +101,7 @@ func (h *health) handler(metrics http.HandlerFunc) http.Handler {
 func answer(out http.ResponseWriter, r *healthcheck.Report, err error) {
 	out.Header().Set("Cache-Control", "no-store")
 	if err != nil {
-		http.Error(out, err.Error(), http.StatusServiceUnavailable)
+		http.Error(out, reliable.Redact(err.Error()), http.StatusServiceUnavailable)
 		return
 	}
 	out.Header().Set("Content-Type", "text/plain; charset=utf-8")

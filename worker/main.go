@@ -86,7 +86,7 @@ func (p *program) main(open Open) int {
 		return l.stopped(ctx)
 	}
 	if err != nil {
-		logger.Error("start", slog.Any(reliable.LogKeyError, err))
+		logger.Error("start", slog.String(reliable.LogKeyError, reliable.Redact(err.Error())))
 		return ExitFailure
 	}
 	l.hand(w)
@@ -94,7 +94,7 @@ func (p *program) main(open Open) int {
 		defer plugin.Monitor().LogTo(logger)()
 	}
 	if err := w.Run(ctx); err != nil {
-		logger.Error("run", slog.Any(reliable.LogKeyError, err))
+		logger.Error("run", slog.String(reliable.LogKeyError, reliable.Redact(err.Error())))
 		return ExitFailure
 	}
 	return l.stopped(ctx)

@@ -14,7 +14,11 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
+
+// keysVariable has secrets: it is told without.
+const keysVariable = "RELIABLE_ENCRYPTION_KEYS"
 
 // settings is what the environment says. The tag want says what a variable
 // takes, example shows it.
@@ -37,6 +41,7 @@ type settings struct {
 	Completion      string        `env:"RELIABLE_COMPLETION" envDefault:"archive" oneof:"archive delete keep" example:"archive"`
 	Retention       retention     `env:"RELIABLE_RETENTION" envDefault:"72h" want:"a duration of 1m or more, or forever" example:"72h"`
 	Breaker         string        `env:"RELIABLE_BREAKER" envDefault:"on" oneof:"on off" example:"off"`
+	EncryptionKeys  string        `env:"RELIABLE_ENCRYPTION_KEYS" example:"2026-11:..."` // it is the program that gives them to the plugin
 	LogLevel        string        `env:"LOG_LEVEL" envDefault:"info" oneof:"debug info warn error" example:"info"`
 	LogFormat       string        `env:"LOG_FORMAT" envDefault:"text" oneof:"text json" example:"json"`
 
@@ -146,6 +151,11 @@ func (s *settings) check(bad map[string]bool) []error {
 			mistakes = append(mistakes, wrong(field, fmt.Sprint(value.Interface())))
 		}
 	}
+	if s.EncryptionKeys != "" {
+		if _, err := reliable.ParseKeyRing(s.EncryptionKeys); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("worker: %s: %w", keysVariable, err))
+		}
+	}
 	return append(mistakes, checkURL(s.DatabaseURL)...)
 }
 
@@ -193,6 +203,9 @@ func (s *settings) log(l *slog.Logger) {
 		}
 		if u, err := url.Parse(text); name == "DATABASE_URL" && err == nil {
 			text = u.Redacted()
+		}
+		if ring, err := reliable.ParseKeyRing(text); name == keysVariable && err == nil {
+			text = fmt.Sprint(ring) // the ids
 		}
 		attrs = append(attrs, slog.String(name, text+" ("+from+")"))
 	}
