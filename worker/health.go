@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorm-aftercommit/aftercommit/healthcheck"
 	"github.com/gorm-aftercommit/aftercommit/processors"
+	"github.com/gorm-aftercommit/aftercommit/reliable"
 )
 
 // probeTimeout bounds the write by which /readyz looks whether the database
