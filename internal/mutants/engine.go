@@ -73,7 +73,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M20", Bug: "NUL in an error's text reaches the database", File: "reliable/failure.go",
-			Old: "return strings.ReplaceAll(text, \"\\x00\", \" \")", New: "return text",
+			Old: "\"\\x00\", \" \"))", New: "\"\\x00\", \"\\x00\"))",
 			Package: "reliable", Test: "TestErrorTextIsStorable",
 		},
 		{
