@@ -37,10 +37,13 @@ func TestLoopsBeat(t *testing.T) {
 		if _, err := p.Claim(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
-		last, beats := make(map[string]time.Duration), make(map[string]int)
+		last, beats, steps := make(map[string]time.Duration), make(map[string]int), make(map[string]int)
 		take := func(s sign) {
 			beats[s.loop]++
 			last[s.loop] = s.within
+			if s.within == time.Minute { // of one transaction, not of a pause
+				steps[s.loop]++
+			}
 		}
 		for beats["lease"] < 5 || beats["housekeeping"] < 5 || beats["locks"] < 3 || beats["claim"] < 3 {
 			select {
@@ -71,6 +74,11 @@ func TestLoopsBeat(t *testing.T) {
 		close(signs)
 		for s := range signs {
 			take(s)
+		}
+		for _, loop := range []string{"lease", "housekeeping", "claim"} {
+			if steps[loop] == 0 {
+				t.Errorf("%s beats at no step, want at each", loop)
+			}
 		}
 		for _, loop := range []string{"lease", "housekeeping", "locks"} {
 			if last[loop] != 0 {

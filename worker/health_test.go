@@ -191,6 +191,7 @@ func TestLoopsOfTheProcessor(t *testing.T) {
 			t.Errorf("Err() = %v, want the loop", err)
 		}
 		beat("lease", 0)
+		pass(time.Second)
 		if err := w.Health().Err(0); err != nil {
 			t.Errorf("Err() = %v, want nil after the loop's end", err)
 		}
@@ -209,23 +210,32 @@ func (b *beating) Run(ctx context.Context, site processors.Site, ready func()) e
 	return b.fake.Run(ctx, site, ready)
 }
 
-// What an executor shows is its callback, and what that may take.
+// What an executor shows is its callback, and what that may take. Meanwhile
+// nobody else has anything to do, and shows that.
 func TestDeadlineOfTheCallback(t *testing.T) {
-	db := jobs(t, func(ctx context.Context, _ int64) error {
+	db := jobs(t, func(ctx context.Context, id int64) error {
+		if id == 1 { // by which the worker learns that it need not claim ahead
+			<-time.After(time.Second)
+			return nil
+		}
 		<-ctx.Done()
 		return ctx.Err()
 	})
 	f := new(fake)
-	f.put(1)
+	f.put(1, 2)
 	w := &worker.Worker{DB: db, Processor: f, CallbackTimeout: time.Hour}
 	virtual(t, w, func(t *testing.T, _ func() error) {
-		pass(time.Second)
+		pass(2 * time.Second)
 		for _, thread := range w.Health().Threads {
 			if thread.Name != "executor 1" {
 				continue
 			}
 			if limit := thread.Deadline.Sub(thread.Since); thread.State != healthcheck.Busy || thread.Work != "run" || limit != time.Hour+healthcheck.Margin {
 				t.Errorf("the executor shows %+v, want run, for an hour and the margin", thread)
+			}
+			pass(59 * time.Minute) // the claimer waits for the executor
+			if err := w.Health().Err(0); err != nil {
+				t.Errorf("Err() = %v, want nil", err)
 			}
 			return
 		}
