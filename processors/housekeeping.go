@@ -126,7 +126,6 @@ func newHousekeeper(p *NonOrdered, pool *sql.DB) *housekeeper {
 
 // run has a round now and then until ctx is done, then gives the lease back.
 func (h *housekeeper) run(ctx context.Context) {
-	defer h.site.beat(loopHousekeeping, 0)
 	defer h.session.close()
 	h.session.beat = func() { h.site.beat(loopHousekeeping, alive) }
 	h.site.beat(loopHousekeeping, h.Every+alive)
@@ -137,6 +136,7 @@ func (h *housekeeper) run(ctx context.Context) {
 		case <-pause.C:
 		case <-ctx.Done():
 			h.release(ctx)
+			h.site.beat(loopHousekeeping, 0)
 			return
 		}
 		next := h.Every - h.Every/10 + rand.N(h.Every/5+1)

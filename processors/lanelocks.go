@@ -144,13 +144,13 @@ func (l *laneLocks) close(ctx context.Context) {
 // run extends the locks until close.
 func (l *laneLocks) run(ctx context.Context) {
 	defer close(l.done)
-	defer l.p.site.beat(loopLocks, 0)
 	l.beat(loopLocks)
 	ticker := time.NewTicker(l.p.LeaseTTL / 3)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-l.stop:
+			l.p.site.beat(loopLocks, 0)
 			return
 		case <-ticker.C:
 			l.extendAll(ctx)

@@ -17,6 +17,7 @@ const (
 	claimLoop  = "claim"     // as processors call it
 	finishLoop = "finish"
 	startLoop  = "start"
+	keepLoop   = "processor" // its Run
 )
 
 // board is what a worker knows of its threads: a slot for each of them and for

@@ -138,7 +138,6 @@ func (f *finisher) wake() {
 // run writes what waits when there is enough of it, or after FinishDelay.
 func (f *finisher) run() {
 	defer close(f.done)
-	defer f.shift.board.remove(finishLoop)
 	for range f.kick {
 		f.slot.beat(healthcheck.Fresh)
 		if f.lingers() {
@@ -150,6 +149,7 @@ func (f *finisher) run() {
 			}
 		}
 		if f.flush() {
+			f.shift.board.remove(finishLoop) // not deferred: one that ends otherwise is missed
 			return
 		}
 	}

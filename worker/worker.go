@@ -179,7 +179,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	ready, kept := make(chan struct{}), make(chan error, 1)
 	go func() {
 		site := processors.Site{DB: w.DB, Plugin: w.plugin, Worker: w.id, Threads: w.Threads, Own: own.pool, Pooled: own.pooled, Beat: state.board.beat}
-		kept <- w.Processor.Run(keeping, site, func() { close(ready) })
+		err := w.Processor.Run(keeping, site, func() { close(ready) })
+		if keeping.Err() == nil {
+			state.board.slot(keepLoop) // which will not show itself
+		}
+		kept <- err
 	}()
 	select {
 	case <-ready:
