@@ -135,26 +135,35 @@ const tellWorkers = 2 * time.Second
 
 // database opens the database, and closes it when the command is over.
 func (t *tree) database(ctx context.Context, run func(db *gorm.DB, p *reliable.Plugin) error) error {
-	db, err := t.open(ctx)
+	db, p, closeAll, err := t.opened(ctx)
 	if err != nil {
 		return err
+	}
+	defer closeAll()
+	return run(db, p)
+}
+
+// opened opens the database. closeAll ends what that began, once the command is
+// over.
+func (t *tree) opened(ctx context.Context) (db *gorm.DB, p *reliable.Plugin, closeAll func(), err error) {
+	if db, err = t.open(ctx); err != nil {
+		return nil, nil, nil, err
 	}
 	pool, err := db.DB()
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
-	defer func() { _ = pool.Close() }()
-	p, err := reliable.From(db)
-	if err != nil {
-		return err
+	if p, err = reliable.From(db); err != nil {
+		_ = pool.Close()
+		return nil, nil, nil, err
 	}
-	// Workers of other processes are told of what is due now, also after an interrupt.
-	defer func() {
+	return db, p, func() {
+		// Workers of other processes are told of what is due now, also after an interrupt.
 		told, stop := context.WithTimeout(context.WithoutCancel(ctx), tellWorkers)
 		defer stop()
 		_ = p.Close(told)
-	}()
-	return run(db, p)
+		_ = pool.Close()
+	}, nil
 }
 
 // outbox opens the database for what reads or changes entries: its tables must

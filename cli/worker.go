@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"gorm.io/gorm"
 
 	"github.com/gorm-aftercommit/aftercommit/outbox"
 	"github.com/gorm-aftercommit/aftercommit/reliable"
@@ -33,37 +32,47 @@ func (t *tree) worker() *cobra.Command {
 	}
 	f := newFlags(c.Flags())
 	f.none()
-	return leaf(c, f, func(ctx context.Context, _ *cobra.Command, _ []string) error {
-		return t.database(ctx, func(db *gorm.DB, p *reliable.Plugin) error {
-			if p.Registry().Empty() {
-				return errors.New("this binary knows no callbacks, and could run nothing: mount cli.Command in the program that registers them, and run its worker")
-			}
-			back, err := givenDatabase(db)
+	return leaf(c, f, func(context.Context, *cobra.Command, []string) error {
+		back, err := givenDatabase()
+		if err != nil {
+			return err
+		}
+		defer back()
+		release := func() {}
+		defer func() { release() }()
+		var usage *UsageError
+		code := worker.Main(func(ctx context.Context, _ string) (*worker.Worker, error) { // it bounds how long this takes
+			back() // it has been read, and callbacks may read it, too
+			db, p, closeAll, err := t.opened(ctx)
 			if err != nil {
-				return err
+				errors.As(err, &usage)
+				return nil, err
 			}
-			defer back()
-			code := worker.Main(func(context.Context, string) (*worker.Worker, error) {
-				back() // it has been read, and callbacks may read it, too
-				return &worker.Worker{DB: db}, nil
-			})
-			if code != worker.ExitClean {
-				return workerExit(code)
+			release = closeAll
+			if p.Registry().Empty() {
+				return nil, errors.New("this binary knows no callbacks, and could run nothing: mount cli.Command in the program that registers them, and run its worker")
 			}
-			return nil
+			return &worker.Worker{DB: db}, nil
 		})
+		if usage != nil {
+			code = ExitUsage
+		}
+		if code != worker.ExitClean {
+			return workerExit(code)
+		}
+		return nil
 	})
 }
 
 // givenDatabase lets worker.Main, which wants DATABASE_URL, know that there is
 // a database, if nothing says so: for as long as it reads the environment. back
 // ends that, and may be called again.
-func givenDatabase(db *gorm.DB) (back func(), err error) {
+func givenDatabase() (back func(), err error) {
 	const variable = "DATABASE_URL"
 	if os.Getenv(variable) != "" || os.Getenv(variable+"_FILE") != "" {
 		return func() {}, nil
 	}
-	return func() { _ = os.Unsetenv(variable) }, os.Setenv(variable, db.Name()+"://opened-by-the-program")
+	return func() { _ = os.Unsetenv(variable) }, os.Setenv(variable, "program://opens-it")
 }
 
 func (t *tree) prune() *cobra.Command {

@@ -58,14 +58,14 @@ func (e stopError) Error() string { return fmt.Sprintf("signal %s", e.signal) }
 func (p *program) main(open Open) int {
 	s, err := read(p.environ)
 	if err != nil {
-		_, _ = fmt.Fprintln(p.errors, err)
+		_, _ = fmt.Fprintln(p.errors, reliable.Redact(err.Error()))
 		return ExitConfiguration
 	}
 	logger := s.logger(p.errors)
 	s.log(logger)
 	l, err := p.begin(s, logger)
 	if err != nil {
-		_, _ = fmt.Fprintln(p.errors, err)
+		_, _ = fmt.Fprintln(p.errors, reliable.Redact(err.Error()))
 		return ExitConfiguration
 	}
 	defer l.end()

@@ -202,7 +202,7 @@ func (s *settings) log(l *slog.Logger) {
 			from = "environment"
 		}
 		if u, err := url.Parse(text); name == "DATABASE_URL" && err == nil {
-			text = u.Redacted()
+			text = reliable.Redact(u.Redacted()) // drivers take a password in the query, too
 		}
 		if ring, err := reliable.ParseKeyRing(text); name == keysVariable && err == nil {
 			text = fmt.Sprint(ring) // the ids
