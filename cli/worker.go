@@ -41,7 +41,7 @@ func (t *tree) worker() *cobra.Command {
 		release := func() {}
 		defer func() { release() }()
 		var usage *UsageError
-		code := worker.Main(func(ctx context.Context, _ string) (*worker.Worker, error) { // it bounds how long this takes
+		code := worker.Main(func(ctx context.Context, _ string) (*worker.Worker, error) { //nolint:contextcheck // its own ends by signals, and bounds this
 			back() // it has been read, and callbacks may read it, too
 			db, p, closeAll, err := t.opened(ctx)
 			if err != nil {
