@@ -119,7 +119,11 @@ func (p *Plugin) headers(ctx context.Context) (json.RawMessage, error) {
 	if len(headers) == 0 {
 		return nil, nil
 	}
-	return json.Marshal(headers)
+	document, err := marshalHeaders(headers)
+	if err != nil {
+		return nil, fmt.Errorf("Config.Headers: %w", err)
+	}
+	return document, nil
 }
 
 // ask returns a copy of what Config.Headers says. A panic in it is an error.

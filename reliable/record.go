@@ -18,7 +18,7 @@ import (
 type Entry struct {
 	Context      string            // of [Registry.Handle]; not [ContextModel]
 	EventName    string            // what happened, for example "invoice_sent"
-	Arguments    any               // anything that encoding/json takes; a json.RawMessage is kept as it is
+	Arguments    any               // anything that encoding/json takes, in valid UTF-8; a json.RawMessage is kept as it is
 	CausalityKey string            // entries with the same key are worked in order; empty = unordered
 	Headers      map[string]string // added to those of Config.Headers
 	RunAt        time.Time         // not before then; zero = as soon as it is committed
@@ -106,6 +106,9 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 	if err != nil {
 		wrong("Arguments: %w", err)
 	}
+	if err := exact(arguments, e.Arguments); err != nil {
+		wrong("Arguments: %w", err)
+	}
 	if seal.Sealed(arguments) && p.seals == nil {
 		wrong("Arguments: look like encrypted ones, and would be taken for such: put them into an object of your own")
 	}
@@ -120,7 +123,7 @@ func (p *Plugin) rowOf(e Entry, headers json.RawMessage) (row, error) {
 				merged[k] = v
 			}
 		}
-		if headers, err = json.Marshal(merged); err != nil {
+		if headers, err = marshalHeaders(merged); err != nil {
 			wrong("Headers: %w", err)
 		}
 	}
