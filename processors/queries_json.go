@@ -71,7 +71,7 @@ func sqliteQueries() queries {
 const crash = `dead_at = CASE WHEN crashes + ? >= ? THEN {now} END,
 	error_class = CASE WHEN crashes + ? >= ? THEN 'crash' ELSE error_class END,
 	error_message = CASE WHEN crashes + ? >= ? THEN 'the worker died each time that this entry ran alone' ELSE error_message END,
-	crashes = crashes + ?`
+	crashes = CASE WHEN crashes < 1000000 THEN crashes + ? ELSE crashes END`
 
 // jsonQueries is what MariaDB and SQLite share.
 func jsonQueries() queries {

@@ -55,10 +55,10 @@ func postgresQueries() queries {
 		deregister:  `DELETE FROM {workers} WHERE id = $1`,
 		deadWorkers: `DELETE FROM {workers} WHERE beat_at < clock_timestamp() - lease_ms * interval '1 millisecond' AND id <> $1`,
 		strayClaims: `SELECT token, worker, ids::text, alone FROM {claims} c WHERE NOT EXISTS (SELECT FROM {workers} w WHERE w.id = c.worker) AND worker <> $1 FOR UPDATE SKIP LOCKED`,
-		suspect: `UPDATE {entries} SET suspect = true, retry_at = clock_timestamp(), crashes = crashes + $2, updated_at = clock_timestamp(),
-			dead_at = CASE WHEN crashes + $2 >= $3 THEN clock_timestamp() END,
-			error_class = CASE WHEN crashes + $2 >= $3 THEN 'crash' ELSE error_class END,
-			error_message = CASE WHEN crashes + $2 >= $3 THEN 'the worker died each time that this entry ran alone' ELSE error_message END
+		suspect: `UPDATE {entries} SET suspect = true, retry_at = clock_timestamp(), crashes = least(crashes, 1000000) + $2, updated_at = clock_timestamp(),
+			dead_at = CASE WHEN least(crashes, 1000000) + $2 >= $3 THEN clock_timestamp() END,
+			error_class = CASE WHEN least(crashes, 1000000) + $2 >= $3 THEN 'crash' ELSE error_class END,
+			error_message = CASE WHEN least(crashes, 1000000) + $2 >= $3 THEN 'the worker died each time that this entry ran alone' ELSE error_message END
 			WHERE id = ANY ($1::bigint[]) AND processed_at IS NULL`,
 		acquit: `UPDATE {entries} SET updated_at = clock_timestamp(), crashes = crashes - 1,
 			dead_at = CASE WHEN error_class = 'crash' AND crashes <= $2 THEN NULL ELSE dead_at END,

@@ -53,7 +53,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "M16", Bug: "a worker works only when it is woken", File: "worker/shift.go",
-			Old: "pause(ctx, wake, heard, s.freed, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "pause(ctx, wake, heard, s.freed, 24*time.Hour)",
+			Old: "rest(wake, heard, s.freed, s.PollInterval*time.Duration(s.IdleMultiplier))", New: "rest(wake, heard, s.freed, 24*time.Hour)",
 			Package: "worker", Test: "TestPollFindsWork",
 		},
 		{
@@ -118,7 +118,7 @@ func engine() []Mutant {
 		},
 		{
 			Name: "open", Bug: "a transaction is open while a callback runs", File: "worker/shift.go",
-			Old: "\t\tb.run.Process(b.work, group[0], report)\n", New: "\t\ttx := x.shift.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\tb.run.Process(b.work, group[0], report)\n\t\ttx.Rollback()\n",
+			Old: "\t\tb.run.Process(x.work, group[0], report)\n", New: "\t\ttx := x.shift.DB.Begin()\n\t\ttx.Exec(\"UPDATE outbox_claims SET lo = lo WHERE token = -1\")\n\t\tb.run.Process(x.work, group[0], report)\n\t\ttx.Rollback()\n",
 			Package: "worker", Test: "TestNoTransactionWhileACallbackRuns", Only: "postgres",
 		},
 		{

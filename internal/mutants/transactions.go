@@ -36,7 +36,7 @@ func transactions() []Mutant {
 		},
 		{
 			Name: "T7", Bug: "batches come on top of the bound", File: "worker/finisher.go",
-			Old: "\tf.await(n)\n", New: "",
+			Old: "\tf.await(n, slot)\n", New: "",
 			Package: "worker", Test: "TestBatchesKeepTheBound",
 		},
 		{
