@@ -87,17 +87,16 @@ func read(path string) (*Report, error) {
 	if len(text) > mostBytes {
 		return nil, fmt.Errorf("%s is no heartbeat: it is larger than %d MB", path, mostBytes>>20)
 	}
-	var head struct {
-		Version int `json:"version"`
-	}
-	if err := json.Unmarshal(text, &head); err != nil {
+	r := new(Report)
+	err = json.Unmarshal(text, r)
+	var mismatch *json.UnmarshalTypeError // all else is filled in, also the version
+	if err != nil && !errors.As(err, &mismatch) {
 		return nil, fmt.Errorf("%s is no heartbeat, or a broken one: %w", path, err)
 	}
-	if head.Version != Version {
-		return nil, fmt.Errorf("%s is a heartbeat of version %d, and this healthcheck reads version %d: use the one of the worker's release", path, head.Version, Version)
+	if r.Version != Version {
+		return nil, fmt.Errorf("%s is a heartbeat of version %d, and this healthcheck reads version %d: use the one of the worker's release", path, r.Version, Version)
 	}
-	r := new(Report)
-	if err := json.Unmarshal(text, r); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("%s is no heartbeat, or a broken one: %w", path, err)
 	}
 	if err := r.mistake(); err != nil {
