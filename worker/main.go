@@ -58,7 +58,7 @@ func (e stopError) Error() string { return fmt.Sprintf("signal %s", e.signal) }
 func (p *program) main(open Open) int {
 	s, err := read(p.environ)
 	if err != nil {
-		_, _ = fmt.Fprintln(p.errors, reliable.Redact(err.Error()))
+		_, _ = fmt.Fprintln(p.errors, err) // without the secrets of values, but with examples of addresses
 		return ExitConfiguration
 	}
 	logger := s.logger(p.errors)

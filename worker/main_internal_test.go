@@ -23,9 +23,13 @@ func TestMainReportsEveryMistakeAtOnce(t *testing.T) {
 	p := program{environ: []string{
 		"THREADS=abc", "DB_POOL=0", "RELIABLE_POLL_INTERVAL=5", "RELIABLE_PROCESSOR=orderd", "RELIABLE_KEY_POLICY=wait", "RELIABLE_COMPLETION=drop", "LOG_LEVEL=loud",
 		"RELIABLE_BATCH_SIZE=5000", "RELIABLE_BATCHSIZE=5", "RELIABLE_RETENTION=3",
+		"RELIABLE_BREAKER=postgres://ann:hunter2@host/db",
 	}, errors: &out}
 	if code := p.main(nil); code != ExitConfiguration {
 		t.Errorf("main() = %d, want %d", code, ExitConfiguration)
+	}
+	if strings.Contains(out.String(), "hunter2") {
+		t.Errorf("main() wrote\n%swant no password, though it is in the wrong variable", out.String())
 	}
 	for _, want := range []string{
 		`THREADS="abc": want a whole number from 1 to 10000 (example: THREADS=8)`, `DB_POOL="0": want a whole number`,

@@ -101,7 +101,7 @@ func read(environ []string) (*settings, error) {
 		for _, err := range all.Errors {
 			var parse env.ParseError
 			if !errors.As(err, &parse) {
-				mistakes = append(mistakes, fmt.Errorf("worker: %w", err))
+				mistakes = append(mistakes, errors.New("worker: "+reliable.Redact(err.Error())))
 				continue
 			}
 			field, _ := reflect.TypeFor[settings]().FieldByName(parse.Name)
@@ -135,7 +135,7 @@ func wrong(field reflect.StructField, value string) error {
 	if oneof := field.Tag.Get("oneof"); oneof != "" {
 		want = strings.ReplaceAll(oneof, " ", ", ")
 	}
-	return fmt.Errorf("worker: %s=%q: want %s (example: %s=%s)", name, value, want, name, field.Tag.Get("example"))
+	return fmt.Errorf("worker: %s=%q: want %s (example: %s=%s)", name, reliable.Redact(value), want, name, field.Tag.Get("example"))
 }
 
 // check holds every value against its bounds.

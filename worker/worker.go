@@ -73,7 +73,8 @@ type Worker struct {
 	ShutdownTimeout time.Duration
 
 	// StartTimeout is how long the worker may take to register with the
-	// database before it counts as stuck. Zero means [DefaultStartTimeout].
+	// database before it counts as stuck: from Run, and from the first call of
+	// Handler or Health to Run. Zero means [DefaultStartTimeout].
 	StartTimeout time.Duration
 
 	// HeartbeatFile is where the worker writes its heartbeat, which command
@@ -163,6 +164,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			return fmt.Errorf("worker: %w", err)
 		}
 		defer p.close(trouble)
+		state.board.slot(startLoop).busy("", w.startTimeout())
 	}
 	own, err := w.connect(ctx)
 	if err != nil {
