@@ -101,7 +101,7 @@ func secretive(t *testing.T, db testdb.DB, ring reliable.KeyRing, s *sink) *gorm
 // With encryption, a canary that was written to a model, recorded as an argument
 // and a header, and told by errors and panics is in no byte of the database's file,
 // in no event, in no log, and in nothing that the commands show; without, the file
-// has it, and what is sensitive is masked all the same.
+// has it, and what is sensitive is masked all the same (76).
 func TestCanary(t *testing.T) {
 	for _, ring := range []reliable.KeyRing{nil, {{ID: "k", Secret: []byte("0123456789abcdef0123456789abcdef")}}} {
 		t.Run(fmt.Sprintf("encrypted %t", ring != nil), func(t *testing.T) {

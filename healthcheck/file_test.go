@@ -75,7 +75,7 @@ func TestLeftBehind(t *testing.T) {
 	}
 }
 
-// Two workers don't share a file; what a dead one left is no obstacle.
+// Two workers don't share a file; what a dead one left is no obstacle (68).
 func TestOneFileOneWorker(t *testing.T) {
 	if _, err := healthcheck.Create(written(t, lively()), "second"); err == nil || !strings.Contains(err.Error(), "the heartbeat of worker abc, process") {
 		t.Errorf("Create() = %v, want the worker that has it", err)
@@ -115,7 +115,7 @@ func TestCloseLeavesOthers(t *testing.T) {
 }
 
 // A worker that can't write its heartbeat says so when it starts, and each
-// write that fails is an error; a link in its place is replaced, not followed.
+// write that fails is an error; a link in its place is replaced, not followed (68).
 func TestUnwritable(t *testing.T) {
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "file"), "")

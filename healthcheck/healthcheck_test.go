@@ -142,7 +142,7 @@ func child(t *testing.T) (pid int, reap func()) {
 }
 
 // Whatever is wrong with the file: it is never taken for a sign of life, and
-// the line says what it is.
+// the line says what it is (68).
 func TestUnhealthy(t *testing.T) {
 	dir := t.TempDir()
 	file := func(name, text string) string {
@@ -196,7 +196,7 @@ func TestUnhealthy(t *testing.T) {
 	}
 }
 
-// Nobody reaps a process whose container has no init.
+// Nobody reaps a process whose container has no init (68).
 func TestZombie(t *testing.T) {
 	pid, reap := child(t)
 	defer reap()
@@ -218,7 +218,7 @@ func TestZombie(t *testing.T) {
 	}
 }
 
-// A clock that is set changes nothing, where the machine tells its uptime.
+// A clock that is set changes nothing, where the machine tells its uptime (68).
 func TestClockIsSet(t *testing.T) {
 	if _, err := os.Stat("/proc/uptime"); err != nil {
 		t.Skip("no /proc/uptime")

@@ -55,7 +55,7 @@ func head(t *testing.T, db *gorm.DB, id int64) (h heads) {
 
 // An entry under a key that a worker lacks waits and burns nothing, and its
 // causality key with it, if there is order; all others run. With the key it
-// runs.
+// runs (75).
 func TestUnknownKeyWaits(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		for _, ordered := range []bool{false, true} {
@@ -118,7 +118,7 @@ func TestUnknownKeyWaits(t *testing.T) {
 }
 
 // What was encrypted and then altered, or put elsewhere, reaches no callback: the
-// entry fails and says why.
+// entry fails and says why (74).
 func TestForgedCiphertexts(t *testing.T) {
 	forgeries := []struct{ name, set string }{
 		{"another's arguments", "arguments = (SELECT arguments FROM (SELECT * FROM outbox_entries) AS o WHERE id = 1)"},

@@ -9,7 +9,7 @@ import (
 )
 
 // Rows that no worker or plugin writes are shown, counted and given up as all
-// others are, and keep nothing else from being so.
+// others are, and keep nothing else from being so (74).
 func TestForgedRows(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		db := open(t, d)

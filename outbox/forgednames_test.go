@@ -28,7 +28,7 @@ func hostile() []string {
 }
 
 // Names in rows are looked up among those that are registered, and in no other
-// way: what is not is run by nobody, named as it is, and harms nothing else.
+// way: what is not is run by nobody, named as it is, and harms nothing else (74).
 func TestForgedNames(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		for _, processor := range []processors.EntriesProcessor{new(processors.NonOrdered), new(processors.OrderedByCausalityKey)} {

@@ -19,7 +19,7 @@ import (
 
 // Two operators retry whatever is dead while a worker works: each entry that
 // died is retried once for each time, none is lost, and ordered workers keep the
-// order of each key.
+// order of each key (80).
 func TestRetryWhileWorking(t *testing.T) {
 	const keys, each = 4, 10
 	for name, processor := range map[string]func() processors.EntriesProcessor{

@@ -75,7 +75,7 @@ func under(t *testing.T, db *gorm.DB, key string) (n int) {
 }
 
 // What was written in clear and under an old key is encrypted with the new one;
-// what can't be decrypted, and what others keep locked, stays and is told.
+// what can't be decrypted, and what others keep locked, stays and is told (75).
 func TestReencrypt(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		url := testdb.New(t, d)
@@ -117,7 +117,7 @@ func TestReencrypt(t *testing.T) {
 }
 
 // While workers work and writers write, every entry is run once, and nothing is
-// left in the old form.
+// left in the old form (75).
 func TestReencryptBesideWorkers(t *testing.T) {
 	const entries = 600
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

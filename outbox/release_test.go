@@ -129,7 +129,7 @@ func TestSkipHead(t *testing.T) {
 	})
 }
 
-// Of many operators who release the same head, one does.
+// Of many operators who release the same head, one does (80).
 func TestReleaseAtOnce(t *testing.T) {
 	const operators = 8
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

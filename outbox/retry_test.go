@@ -131,7 +131,7 @@ func TestDiscard(t *testing.T) {
 	})
 }
 
-// Two operators at the same entries: each is changed once.
+// Two operators at the same entries: each is changed once (80).
 func TestOperators(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		const each = 120

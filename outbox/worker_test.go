@@ -17,7 +17,7 @@ import (
 
 // Keys are parked and released by several operators at a time while a processor
 // works: what is behind a head begins when that is over, nothing is lost, and no
-// head is released twice.
+// head is released twice (80).
 func TestReleaseWhileWorking(t *testing.T) {
 	const each = 12
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

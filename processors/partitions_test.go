@@ -99,7 +99,7 @@ func TestStopWhileDetaching(t *testing.T) {
 }
 
 // The days of a history with a long name, in a schema that is not the
-// connection's, are told apart, made, and dropped.
+// connection's, are told apart, made, and dropped (73).
 func TestPartitionsOfALongName(t *testing.T) {
 	url := testdb.New(t, testdb.Postgres)
 	var schema string

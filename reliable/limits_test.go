@@ -175,7 +175,7 @@ type Odd struct {
 	Name string `gorm:"column:na\xffme"`
 }
 
-// What can't be carried is an error of the write, which is rolled back.
+// What can't be carried is an error of the write, which is rolled back (70).
 func TestWhatCannotBeCarried(t *testing.T) {
 	r := new(reliable.Registry)
 	reliable.AfterCommit(r, reliable.Callback[Odd]{Name: "see", Run: nothing[Odd]})

@@ -25,7 +25,7 @@ func get(h http.Handler, path string) (status int, text string) {
 }
 
 // Of eight threads, one ignores that its callback's time is over; the others
-// are busy, for as long as they may, or idle. The database is down.
+// are busy, for as long as they may, or idle. The database is down (67).
 func TestOneStuckOfEight(t *testing.T) {
 	var done chan struct{} // of the virtual time
 	db := jobs(t, func(ctx context.Context, id int64) error {
@@ -86,7 +86,7 @@ func TestOneStuckOfEight(t *testing.T) {
 }
 
 // Executors that wait until what is done is durable show themselves, however
-// long the database is down, and so does the one that writes it.
+// long the database is down, and so does the one that writes it (67).
 func TestWaitingForTheDatabaseIsNotStuck(t *testing.T) {
 	f := &fake{finish: func(context.Context, int64, []reliable.Outcome) error { return errors.New("down") }}
 	f.put(span(20)...)
@@ -108,7 +108,7 @@ func TestWaitingForTheDatabaseIsNotStuck(t *testing.T) {
 }
 
 // Long pauses, no work, a drain: nothing of that is stuck. A claim that does not
-// come back is.
+// come back is (67).
 func TestIdleAndDraining(t *testing.T) {
 	var hang, begun chan struct{} // of the virtual time
 	db := jobs(t, func(ctx context.Context, _ int64) error {
@@ -175,7 +175,7 @@ func (h *hanging) Claim(ctx context.Context, n int) (processors.Claim, error) {
 	return h.fake.Claim(ctx, n)
 }
 
-// What a processor tells of its loops counts, until it says that they ended.
+// What a processor tells of its loops counts, until it says that they ended (67).
 func TestLoopsOfTheProcessor(t *testing.T) {
 	p := &beating{fake: new(fake), beat: make(chan func(string, time.Duration), 1)}
 	w := &worker.Worker{DB: jobs(t, nil), Processor: p}
@@ -211,7 +211,7 @@ func (b *beating) Run(ctx context.Context, site processors.Site, ready func()) e
 }
 
 // What an executor shows is its callback, and what that may take. Meanwhile
-// nobody else has anything to do, and shows that.
+// nobody else has anything to do, and shows that (67).
 func TestDeadlineOfTheCallback(t *testing.T) {
 	db := jobs(t, func(ctx context.Context, id int64) error {
 		if id == 1 { // by which the worker learns that it need not claim ahead

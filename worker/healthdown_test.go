@@ -58,7 +58,7 @@ func aged(t *testing.T, path string, by time.Duration) string {
 }
 
 // With the database and Redis down, of eight threads the one that is stuck is
-// told from those that are busy, and liveness from readiness.
+// told from those that are busy, and liveness from readiness (67).
 func TestStuckWhileAllIsDown(t *testing.T) {
 	services := map[testdb.Dialect]testdb.Service{testdb.Postgres: testdb.PostgreSQL, testdb.MySQL: testdb.MariaDB}
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

@@ -163,7 +163,7 @@ func TestHeartbeatOfTheProgram(t *testing.T) {
 }
 
 // A program that does not start in time ends with an error, whether what it
-// waits for heeds its context or not.
+// waits for heeds its context or not (69).
 func TestMainDoesNotStart(t *testing.T) {
 	for name, heeds := range map[string]bool{"heeds its context": true, "does not": false} {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 )
 
 // An entry that can't be read fails alone, and says which column is to blame;
-// its neighbours run. Columns that no callback asks for are not read.
+// its neighbours run. Columns that no callback asks for are not read (74).
 func TestUnreadableEntriesFailAlone(t *testing.T) {
 	tests := []struct{ column, value, says string }{
 		{"changeset", `{"v":1,"key":{"id":1},"set":{"total":[1]}}`, "%column changeset%column total%"},

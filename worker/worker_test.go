@@ -112,7 +112,7 @@ func TestExhaustedCallbacksAreDead(t *testing.T) {
 }
 
 // A worker whose binary does not know a callback leaves the entry alone, and
-// counts it; one that does takes it.
+// counts it; one that does takes it (62).
 func TestUnknownCallbacksWait(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		var l ledger

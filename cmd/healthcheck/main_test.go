@@ -9,7 +9,7 @@ import (
 )
 
 // It answers at once because it is small: it links no driver, no Redis, and
-// nothing that speaks to a network.
+// nothing that speaks to a network (68).
 func TestDependencies(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {

@@ -201,7 +201,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// Nothing secret, and no id, is in what is sent.
+// Nothing secret, and no id, is in what is sent (76).
 func TestNoSecrets(t *testing.T) {
 	bytes, _ := receive(t, reliabledatadog.Metrics{}, events())
 	if len(bytes) < 1000 || strings.Contains(bytes, canary) {

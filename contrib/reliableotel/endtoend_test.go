@@ -71,7 +71,7 @@ type mailError struct{ text string }
 func (e *mailError) Error() string { return e.text }
 
 // What a change led to is found from the trace in which it was made; what is
-// rolled back leaves nothing; and no secret gets out.
+// rolled back leaves nothing; and no secret gets out (76).
 func TestEndToEnd(t *testing.T) {
 	c := collect(t)
 	p := newProviders(t)

@@ -145,7 +145,7 @@ func TestEvent(t *testing.T) {
 	}
 }
 
-// Nothing secret is in what is sent, but for what Text lets through.
+// Nothing secret is in what is sent, but for what Text lets through (76).
 func TestNoSecrets(t *testing.T) {
 	if text, events := receive(t, reliablesentry.Reporter{}, life()); len(events) != 8 || strings.Contains(text, canary) {
 		t.Errorf("the server got %d events\n%s\nwant 8 without %s", len(events), text, canary)

@@ -185,6 +185,7 @@ func TestPostgresColumnLikeTable(t *testing.T) {
 	)
 }
 
+// Names that must be quoted (73).
 func TestPostgresQuoted(t *testing.T) {
 	l := newPGLab[Foreign](t, `CREATE TABLE "Länder & Städte" ("Schlüssel 1" serial PRIMARY KEY, "Größe in m" int, "user" text)`, "")
 	l.run(t, []string{`"Länder & Städte"`},

@@ -92,7 +92,7 @@ func writeItems(t *testing.T, url testdb.DB) {
 }
 
 // Entries of a struct that has changed since are told in the fields of today:
-// by column, converted, zero for a column that is new or has another name.
+// by column, converted, zero for a column that is new or has another name (62).
 func TestChangedStruct(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
@@ -135,7 +135,7 @@ func TestChangedStruct(t *testing.T) {
 
 // A stored value that its field does not take any more fails that entry alone,
 // with the name of the field; a version that takes it does the work after a
-// retry. A name of a field that is gone is an error that lists those there are.
+// retry. A name of a field that is gone is an error that lists those there are (62).
 func TestValuesThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

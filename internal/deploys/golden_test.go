@@ -176,7 +176,7 @@ func load(t *testing.T, name string, d testdb.Dialect) (rows []row) {
 
 // What today's code records is what the newest golden rows are; of encrypted
 // ones, as far as that is not another each time. If it has to be something
-// else, keep those: record new ones beside them.
+// else, keep those: record new ones beside them (63).
 func TestRecorded(t *testing.T) {
 	if *record == "" { // what is recorded is then worked
 		t.Parallel()
@@ -225,7 +225,7 @@ func save(t *testing.T, name string, d testdb.Dialect, rows []row) {
 }
 
 // Rows that any release wrote are worked by today's workers, and callbacks are
-// told of them what they were told then.
+// told of them what they were told then (63).
 func TestGoldenRows(t *testing.T) {
 	t.Parallel()
 	for name, processor := range map[string]func() processors.EntriesProcessor{

@@ -144,7 +144,7 @@ func left(t *testing.T, db *gorm.DB) func() bool {
 
 // While two versions of producers and of workers share a table, each entry is
 // worked by a version that knows all it owes, once; what only the other knows is
-// left to it, without an attempt, and counted.
+// left to it, without an attempt, and counted (62).
 func TestTwoVersions(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
@@ -199,7 +199,7 @@ func TestTwoVersions(t *testing.T) {
 }
 
 // A callback that failed under its former name goes on under the new one: same
-// idempotency key, next attempt, and what was done beside it is not done again.
+// idempotency key, next attempt, and what was done beside it is not done again (62).
 func TestRenamedWhileFailing(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
@@ -223,7 +223,7 @@ func TestRenamedWhileFailing(t *testing.T) {
 }
 
 // A record processor is renamed by registering it twice: under the former name
-// it declines entries that owe the new one, too.
+// it declines entries that owe the new one, too (62).
 func TestRenamedProcessor(t *testing.T) {
 	t.Parallel()
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {

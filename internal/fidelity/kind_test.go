@@ -59,6 +59,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// Every kind of value comes back (70).
 func TestKinds(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		base := migrated(t, d)

@@ -82,7 +82,7 @@ func draw(t *rapid.T, d testdb.Dialect) Drawn {
 	return row
 }
 
-// Whatever the row is and becomes, callbacks get what a query reads.
+// Whatever the row is and becomes, callbacks get what a query reads (70).
 func TestDrawn(t *testing.T) {
 	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
 		l := newLab[Drawn](t, migrated(t, d), "drawn_")

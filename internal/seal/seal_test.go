@@ -54,7 +54,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// Whatever is changed in a sealed text, or in what it is about, it is refused.
+// Whatever is changed in a sealed text, or in what it is about, it is refused (74).
 func TestAltered(t *testing.T) {
 	r := ring(t, "a", "b")
 	about := []byte("Order 7")
@@ -103,7 +103,7 @@ func TestCheckKey(t *testing.T) {
 	}
 }
 
-// Open refuses whatever was not sealed, and never panics.
+// Open refuses whatever was not sealed, and never panics (74).
 func FuzzOpen(f *testing.F) {
 	r := ring(f, "a")
 	about := []byte("about")

@@ -39,7 +39,7 @@ type Order struct {
 const canary = "canary-4711"
 
 // A scrape has the worker's metrics, by names and labels that Prometheus is
-// used to, and no secret.
+// used to, and no secret (76).
 func TestScrape(t *testing.T) {
 	t.Setenv("OTEL_SERVICE_NAME", "shop")
 	exporter, err := prometheus.New()
