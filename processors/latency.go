@@ -75,7 +75,14 @@ func (h *housekeeper) measureProcessed(ctx context.Context, tx *sql.Tx, e *relia
 
 // duration is a number of seconds, 0 for one that is ahead: clocks of hosts
 // that write created_at may differ. It is rounded to microseconds, as databases
-// keep times: or else an average could be less than the least by a rounding.
+// keep times: or else an average could be less than the least by a rounding. A
+// time that nobody's clock told may be longer ago than a duration can be.
 func duration(seconds float64) time.Duration {
+	if seconds >= longest.Seconds() {
+		return longest
+	}
 	return time.Duration(math.Round(max(seconds, 0)*1e6)) * time.Microsecond
 }
+
+// longest is the longest duration, in microseconds.
+const longest = math.MaxInt64 / time.Microsecond * time.Microsecond

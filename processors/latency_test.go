@@ -68,3 +68,27 @@ func TestLatencyOfALateCommit(t *testing.T) {
 	o.exec(t, "INSERT INTO outbox_entries (id, context, event_name, created_at) VALUES (500, 'nobody', 'x', now() - interval '2 hours')")
 	eventually(t, "the late one is seen", func() bool { return next[*reliable.LatencyMeasured](t, o).Oldest > time.Hour })
 }
+
+// Times that no worker wrote keep nobody from seeing how long the others wait.
+func TestLatencyOfForgedTimes(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		first, last := "'1000-01-01'", "'9999-12-31'"
+		if d == testdb.Postgres {
+			first, last = "'-infinity'", "'infinity'"
+		}
+		o := open(t, testdb.New(t, d))
+		o.waiting(t, first+", NULL, NULL", last+", NULL, NULL", first+", NULL, "+last, last+", NULL, "+last, first+", NULL, "+o.ago(0), last+", NULL, "+o.ago(0), o.ago(3)+", NULL, NULL")
+		o.exec(t, "INSERT INTO outbox_entries (kind, context, event_name, created_at, retry_at) VALUES (7, 'nobody', 'x', "+first+", "+first+"), (7, 'nobody', 'x', "+last+", "+last+"), (7, 'nobody', 'x', "+o.ago(2)+", "+o.ago(1)+")")
+		o.run(t, "worker", &processors.NonOrdered{Completion: processors.Keep, Housekeeping: processors.Housekeeping{Every: often, Retention: processors.Forever}})
+		e := next[*reliable.LatencyMeasured](t, o)
+		if e.Backlog != 3 || e.Processed != 4 || e.Minimum < 0 || e.Average < e.Minimum || e.Maximum < e.Average {
+			t.Errorf("LatencyMeasured = %+v, want three that wait and four that are done", e)
+		}
+		if d == testdb.Postgres {
+			between(t, "Oldest", e.Oldest, 3*time.Hour-time.Minute, 3*time.Hour+time.Minute)
+			between(t, "Overdue", e.Overdue, 3*time.Hour-time.Minute, 3*time.Hour+time.Minute)
+		} else if year := 365 * 24 * time.Hour; e.Oldest < 290*year || e.Overdue < 290*year {
+			t.Errorf("Oldest = %s, Overdue = %s, want the longest there is", e.Oldest, e.Overdue)
+		}
+	})
+}
