@@ -58,7 +58,7 @@ func ParseKeyRing(text string) (KeyRing, error) {
 		}
 		secret, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil {
-			mistakes = append(mistakes, fmt.Errorf("secret of key %.64q: is no base64: want what \"openssl rand -base64 32\" prints", id))
+			mistakes = append(mistakes, fmt.Errorf("secret of key %s: is no base64: want what \"openssl rand -base64 32\" prints", seal.Quote(id)))
 		}
 		ring = append(ring, Key{ID: id, Secret: secret})
 	}
@@ -81,7 +81,7 @@ func (r KeyRing) validate() error {
 	for _, k := range r {
 		errs = append(errs, seal.CheckKey(k.ID, k.Secret))
 		if seen[k.ID] {
-			errs = append(errs, fmt.Errorf("id %q: there are two keys of it: want one secret for one id", k.ID))
+			errs = append(errs, fmt.Errorf("id %s: there are two keys of it: want one secret for one id", seal.Quote(k.ID)))
 		}
 		seen[k.ID] = true
 	}

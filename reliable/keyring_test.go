@@ -44,9 +44,14 @@ func TestParseKeyRing(t *testing.T) {
 		strings.Replace(text, "05", "11", 1):                    "there are two keys of it",
 		strings.Replace(text, "-11", "/1", 1):                   `id "2026/1"`,
 		"a:x,b:y":                                               `key "b"`,
+		// In the wrong order, in base64 and in hexadecimal.
+		base64.StdEncoding.EncodeToString(one) + ":2026-11":                `key [44 bytes]: is no base64`,
+		base64.StdEncoding.EncodeToString(one) + ":abcd":                   `id [44 bytes]: want`,
+		strings.Repeat("63616e617279", 6) + ":abcd":                        `key [72 bytes]: has 3 bytes`,
+		base64.StdEncoding.EncodeToString(one[:30]) + ":a,a:" + text[8:53]: `key [40 bytes]: is no base64`,
 	} {
 		_, err := reliable.ParseKeyRing(text)
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "Y2Fu") {
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "Y2Fu") || strings.Contains(err.Error(), "63616e") {
 			t.Errorf("ParseKeyRing(%q) = %v, want an error with %q and no secret", text, err, want)
 		}
 	}
@@ -100,6 +105,17 @@ func TestEncryption(t *testing.T) {
 	p.Encrypt(e)
 	if p.EncryptionKey() != "k" || e.Arguments != nil || !strings.Contains(string(e.Changeset), "sealed") {
 		t.Errorf("Encrypt() = %s, %s with key %q", e.Changeset, e.Arguments, p.EncryptionKey())
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%x"} {
+		for _, secret := range []string{"107 32 107 32", "6b206b20", "0x6b, 0x20, 0x6b"} {
+			if text := fmt.Sprintf(verb, p); strings.Contains(text, secret) {
+				t.Errorf("a plugin prints as %s with %s", text, verb)
+			}
+		}
+	}
+	named := &reliable.OutboxEntry{Headers: json.RawMessage(`{"reliable:sealed":"x"}`)}
+	if err := p.Decrypt(named); err != nil {
+		t.Errorf("Decrypt() of a header of that name, in clear = %v, want nil", err)
 	}
 	was := *e
 	e.EventName = "paid"

@@ -37,6 +37,7 @@ type Plugin struct {
 	gates   sync.Map                // of *gate by *callback or *handler
 	pauses  atomic.Pointer[[]Pause] // nil without any
 	seals   *seal.Ring              // nil without keys
+	noSeals error                   // what is wrong with them
 }
 
 var _ gorm.Plugin = (*Plugin)(nil)
@@ -51,7 +52,9 @@ func New(cfg Config) *Plugin {
 	if cfg.Registry == nil && cfg.AllModels {
 		cfg.Registry = new(Registry)
 	}
-	return &Plugin{cfg: cfg}
+	seals, err := cfg.Encryption.open()
+	cfg.Encryption = nil // a plugin that is printed tells no secret
+	return &Plugin{cfg: cfg, seals: seals, noSeals: err}
 }
 
 // Name implements [gorm.Plugin]. It returns "reliable".
@@ -85,12 +88,10 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if p.cfg.Registry == nil {
 		return errors.New("reliable: Config.Registry is nil: register callbacks in a *reliable.Registry and pass it to New")
 	}
-	seals, err := p.cfg.Encryption.open()
-	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(p.cfg.AllModels), p.watchAll(db), p.cfg.limits(), err)
+	mistakes := errors.Join(p.cfg.Tables.Validate(), p.cfg.Registry.close(p.cfg.AllModels), p.watchAll(db), p.cfg.limits(), p.noSeals)
 	if mistakes != nil {
 		return fmt.Errorf("reliable: %w", mistakes)
 	}
-	p.seals = seals
 	p.wakes.others.open(db, p)
 	return p.install(db)
 }

@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -78,14 +79,23 @@ type key struct {
 func CheckKey(id string, secret []byte) error {
 	var errs []error
 	if !idPattern.MatchString(id) {
-		errs = append(errs, fmt.Errorf("id %q: want 1 to 64 letters, digits and . _ -, beginning with a letter or digit", id))
+		errs = append(errs, fmt.Errorf("id %s: want 1 to 64 letters, digits and . _ -, beginning with a letter or digit", Quote(id)))
 	}
 	if len(secret) != KeySize {
-		errs = append(errs, fmt.Errorf("secret of key %q: has %d bytes: want %d random ones", id, len(secret), KeySize))
+		errs = append(errs, fmt.Errorf("secret of key %s: has %d bytes: want %d random ones", Quote(id), len(secret), KeySize))
 	} else if bytes.Count(secret, secret[:1]) == KeySize {
-		errs = append(errs, fmt.Errorf("secret of key %q: is one byte %d times: want random ones", id, KeySize))
+		errs = append(errs, fmt.Errorf("secret of key %s: is one byte %d times: want random ones", Quote(id), KeySize))
 	}
 	return errors.Join(errs...)
+}
+
+// Quote returns an id for an error. One that is as long as a secret may be one, in
+// the wrong place: it is not told.
+func Quote(id string) string {
+	if len(id) >= KeySize {
+		return fmt.Sprintf("[%d bytes]", len(id))
+	}
+	return strconv.Quote(id)
 }
 
 // Add adds a key that passes CheckKey. The first that is added seals.
@@ -110,8 +120,11 @@ func (r *Ring) Add(id string, secret []byte) error {
 // Prefix is how all texts begin that are sealed with a key, and no others.
 func Prefix(id string) string { return version + id + middle }
 
-// Sealed reports whether a text is sealed, or says that it is.
-func Sealed(text []byte) bool { return len(text) > len(mark) && string(text[:len(mark)]) == mark }
+// Sealed reports whether a text is sealed, or says that it is: a number follows
+// the mark, so that no map of texts does.
+func Sealed(text []byte) bool {
+	return len(text) > len(mark) && string(text[:len(mark)]) == mark && text[len(mark)] != '"'
+}
 
 // First returns the id of the key that seals, "" without one.
 func (r *Ring) First() string {
