@@ -119,6 +119,11 @@ func TestBigTable(t *testing.T) {
 				t.Errorf("Count(%s) = %s, %v of %d dead entries, want %s", filter, n, err, everything, want)
 			}
 		}
+		behind := record(t, db, "bob", "invoice_sent")[0]
+		exec(t, db, "UPDATE outbox_entries SET created_at = '2020-01-01 00:00:00' WHERE id = ?", behind)
+		if s, err := outbox.Of(db).Status(t.Context()); err != nil || time.Duration(s.OldestEligible) < 24*time.Hour {
+			t.Errorf("Status() = %+v, %v, want the age of the entry behind all that is dead", s, err)
+		}
 		for _, query := range slices.Compact(seen.sent) {
 			verb, _, _ := strings.Cut(query, " ")
 			if verb != "SELECT" && verb != "UPDATE" && verb != "DELETE" || small(query) {

@@ -66,7 +66,7 @@ type Status struct {
 	ParkedKeys Gauge `json:"parked_keys"` // see [Outbox.ParkedKeys]
 	Orphans    Gauge `json:"orphans"`     // among the oldest [MaxCounted] pending entries; 0 where this binary knows no callbacks
 
-	OldestEligible Age `json:"oldest_eligible_seconds"` // since it was written; all ages are 0 if there is none
+	OldestEligible Age `json:"oldest_eligible_seconds"` // since it was written; behind [MaxLooked] rows of others, that of the oldest pending one; all ages are 0 if there is none
 	OldestDead     Age `json:"oldest_dead_seconds"`     // since the first of them died: by id, on MariaDB by time
 	OldestParked   Age `json:"oldest_parked_seconds"`   // since the key was parked
 	OldestOrphan   Age `json:"oldest_orphan_seconds"`   // since it was written
@@ -187,6 +187,10 @@ func (o *Outbox) ages(ctx context.Context, t reliable.Tables, s *Status) error {
 		}
 		if len(page.Entries) > 0 {
 			s.OldestEligible = s.age(page.Entries[0].CreatedAt)
+		} else if page.Bounded { // it is behind what is done, dead or put off
+			for _, k := range s.Kinds {
+				s.OldestEligible = max(s.OldestEligible, k.Oldest)
+			}
 		}
 	}
 	if s.Dead.N > 0 {
