@@ -74,8 +74,22 @@ func (m *Monitor) SubscribeTo(name string, fn func(Event)) (cancel func(), err e
 	}), nil
 }
 
-// Publish queues e for every subscriber and returns at once.
+// Publish queues e for every subscriber and returns at once. The error of a
+// worker's own event is wrapped in one without what [Redact] takes out, if there
+// is such a thing in its text.
 func (m *Monitor) Publish(e Event) {
+	if m.Active() {
+		switch e := e.(type) {
+		case *ErrorOccurred:
+			e.Err = cleanErr(e.Err)
+		case *WakeupDegraded:
+			e.Err = cleanErr(e.Err)
+		case *Stopped:
+			e.Err = cleanErr(e.Err)
+		case *ShuttingDown:
+			e.Cause = cleanErr(e.Cause)
+		}
+	}
 	for _, s := range m.load() {
 		s.push(e)
 	}

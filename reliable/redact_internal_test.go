@@ -85,6 +85,15 @@ func TestLogsAreClean(t *testing.T) {
 			t.Errorf("%T is logged as %v, want it without the secret", e, attrs)
 		}
 	}
+	m := new(Monitor)
+	told := make(chan Event, 4)
+	defer m.Subscribe(func(e Event) { told <- e })()
+	for _, e := range []Event{&ErrorOccurred{Err: leak}, &Stopped{Err: leak}, &ShuttingDown{Cause: leak}, &WakeupDegraded{Err: leak}} {
+		m.Publish(e)
+		if text := fmt.Sprintf("%+v", <-told); strings.Contains(text, canary) || !strings.Contains(text, redacted) {
+			t.Errorf("a subscriber is told %s, want it without the secret", text)
+		}
+	}
 	if _, attrs := describe(&Stopped{}); !strings.Contains(fmt.Sprint(attrs), "error=<nil>") {
 		t.Errorf("a clean stop is logged as %v, want that there is no error", attrs)
 	}
