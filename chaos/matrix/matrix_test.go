@@ -64,13 +64,11 @@ func (s *scene) play(t *testing.T, c cell) {
 		until(t, "the first worker dies", func() bool { return first.dead(t) })
 	}
 	s.commit(t, 5) // with the one that fails, which the first claim takes
+	var dying *process
 	if c.way.is(draining) {
-		s.commit(t, 100) // so that it always has some that it did not start
-	}
-	dying := s.start(t, c.point, threads, group)
-	if c.way.is(draining) {
-		until(t, "it works", func() bool { return s.verdict(t).Ended > 4 })
-		dying.terminate(t)
+		dying = s.drain(t, c.point, threads, group)
+	} else {
+		dying = s.start(t, c.point, threads, group)
 	}
 	if c.way.is(draining | rescuing | failing) { // alone, or the other might take what it needs
 		until(t, "the worker dies", func() bool { return dying.dead(t) })

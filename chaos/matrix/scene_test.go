@@ -109,15 +109,42 @@ func (s *scene) start(t *testing.T, failpoint string, threads, group int) *proce
 // dead reports whether a worker has ended, which must be by SIGKILL.
 func (p *process) dead(t *testing.T) bool {
 	t.Helper()
-	select {
-	case <-p.ended:
-	default:
+	if !p.over() {
 		return false
 	}
 	if status, ok := p.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
 		t.Fatalf("the worker ended with %s, want SIGKILL at its failpoint", p.ProcessState)
 	}
 	return true
+}
+
+// drain ends a worker with SIGTERM while it works. One that has begun all that it
+// holds has nothing to give back: then another one is asked.
+func (s *scene) drain(t *testing.T, failpoint string, threads, group int) *process {
+	t.Helper()
+	for range 20 {
+		s.commit(t, 100)
+		before := s.verdict(t).Ended
+		p := s.start(t, failpoint, threads, group)
+		until(t, "it works", func() bool { return s.verdict(t).Ended > before+4 })
+		p.terminate(t)
+		until(t, "it ends", p.over)
+		if p.ProcessState.ExitCode() != 0 {
+			return p
+		}
+	}
+	t.Fatalf("no worker comes by %s", failpoint)
+	return nil
+}
+
+// over reports whether the process has ended.
+func (p *process) over() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // terminate sends SIGTERM.
@@ -132,14 +159,7 @@ func (p *process) terminate(t *testing.T) {
 func (p *process) stop(t *testing.T) {
 	t.Helper()
 	p.terminate(t)
-	until(t, "the worker ends after SIGTERM", func() bool {
-		select {
-		case <-p.ended:
-			return true
-		default:
-			return false
-		}
-	})
+	until(t, "the worker ends after SIGTERM", p.over)
 	if code := p.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("after SIGTERM the worker ended with %s, want exit code 0", p.ProcessState)
 	}
