@@ -21,7 +21,7 @@ import (
 )
 
 // Numbers, times and states in rows that no worker wrote end no worker, and keep
-// no other entry from being done: each runs, fails or dies as it is.
+// no other entry from being done: each runs, fails or dies as it is (74).
 func TestForgedNumbers(t *testing.T) {
 	forgeries := []string{
 		"attempts = -5", "attempts = 2147483647", "crashes = -2147483648", "crashes = 2147483647", "kind = 4711", "lane = 3000", "lane = -1",

@@ -14,7 +14,7 @@ import (
 
 // Keys are known to a worker, which says what is wrong with them, does not start
 // if the program forgot them, and never tells a secret, neither theirs nor that of
-// an error.
+// an error (75).
 func TestEncryptionKeys(t *testing.T) {
 	const secret = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
 	const variable = "RELIABLE_ENCRYPTION_KEYS=now:" + secret

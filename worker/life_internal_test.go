@@ -199,7 +199,7 @@ func TestMainDoesNotStart(t *testing.T) {
 	}
 }
 
-// What stands in the way of being seen is told before anything else is tried.
+// What stands in the way of being seen is told before anything else is tried (68).
 func TestMainCannotShow(t *testing.T) {
 	for variable, want := range map[string]string{
 		"RELIABLE_HEARTBEAT_FILE=/proc/heartbeat": "worker: RELIABLE_HEARTBEAT_FILE=/proc/heartbeat: a heartbeat can't be written there",
