@@ -29,21 +29,30 @@ func unfinished(db *gorm.DB) string {
 	return pendingRows
 }
 
-// selectKinds counts the oldest pending entries by kind, and one more than
-// MaxCounted if there are more: by the primary key.
+// selectKinds counts pending entries by kind: the oldest MaxCounted that are
+// fresh and one more if there are more, and as many of the others. The fresh
+// ones come by the primary key, or the index _kept_fresh of a table that keeps
+// what is done, the others by _retry.
 func selectKinds(db *gorm.DB, t reliable.Tables, at time.Time) ([]Kind, error) {
-	kinds, err := selectGroups(db, t, at, pendingRows+" ORDER BY id LIMIT ?", MaxCounted+1)
+	fresh := kindRows(t) + pendingRows + " AND retry_at IS NULL ORDER BY id LIMIT ?"
+	others := kindRows(t) + unfinished(db) + " AND retry_at IS NOT NULL ORDER BY retry_at, id LIMIT ?"
+	kinds, err := selectGroups(db, at, "SELECT * FROM ("+fresh+") AS f UNION ALL SELECT * FROM ("+others+") AS o", MaxCounted+1, MaxCounted+1)
 	slices.SortStableFunc(kinds, func(a, b Kind) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Event, b.Event)) })
 	return kinds, err
 }
 
 // selectWindowKinds returns the kinds of what is pending in a window.
 func selectWindowKinds(db *gorm.DB, t reliable.Tables, where string, args []any) ([]Kind, error) {
-	return selectGroups(db, t, time.Time{}, where+" AND "+pendingRows, args...)
+	return selectGroups(db, time.Time{}, kindRows(t)+where+" AND "+pendingRows, args...)
+}
+
+// kindRows begins a query of the rows that selectGroups counts.
+func kindRows(t reliable.Tables) string {
+	return "SELECT context, resource_class, event_name, owed, created_at FROM " + t.Entries() + " WHERE "
 }
 
 // selectGroups counts entries by kind.
-func selectGroups(db *gorm.DB, t reliable.Tables, at time.Time, where string, args ...any) ([]Kind, error) {
+func selectGroups(db *gorm.DB, at time.Time, entries string, args ...any) ([]Kind, error) {
 	var rows []struct {
 		Context, Model, Event string
 		Owed                  *string
@@ -52,8 +61,7 @@ func selectGroups(db *gorm.DB, t reliable.Tables, at time.Time, where string, ar
 	}
 	err := onWriter(db, func(tx *gorm.DB) error {
 		return tx.Raw("SELECT context, resource_class AS model, event_name AS event, owed, count(*) AS n, "+timeText(tx, "min(created_at)")+" AS oldest FROM ("+
-			"SELECT context, resource_class, event_name, owed, created_at FROM "+t.Entries()+" WHERE "+where+") AS w "+
-			"GROUP BY context, resource_class, event_name, owed", args...).Scan(&rows).Error
+			entries+") AS w GROUP BY context, resource_class, event_name, owed", args...).Scan(&rows).Error
 	})
 	if err != nil {
 		return nil, err
