@@ -40,7 +40,9 @@ func TestStatusOfAKeptTable(t *testing.T) {
 		if err != nil || s.Pending.N != 3 || s.Waiting.N != 1 || s.Eligible.N != 2 || len(s.Kinds) != 2 || s.Kinds[0].N != 2 {
 			t.Fatalf("Status() = %+v, %v, want three pending entries of two kinds, one of them waiting", s, err)
 		}
-		i := slices.IndexFunc(seen.sent, func(query string) bool { return strings.Contains(query, "GROUP BY") && strings.Contains(query, "UNION ALL") })
+		i := slices.IndexFunc(seen.sent, func(query string) bool {
+			return strings.Contains(query, "GROUP BY") && strings.Contains(query, "UNION ALL")
+		})
 		if i < 0 {
 			t.Fatalf("no statement counts kinds: %q", seen.sent)
 		}

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"fmt"
 	"time"
 
 	"gorm.io/gorm"
@@ -47,10 +46,7 @@ func selectPauses(db *gorm.DB, t reliable.Tables) ([]reliable.Pause, error) {
 	}
 	pauses := make([]reliable.Pause, len(rows))
 	for i, r := range rows {
-		since, err := timeOf(r.Since)
-		if err != nil {
-			return nil, fmt.Errorf("column paused_at: %w", err)
-		}
+		since, _ := timeOf(r.Since) // zero if somebody else wrote it
 		pauses[i] = reliable.Pause{Context: r.Context, Model: r.ResourceClass, Event: r.EventName, Callback: r.Callback, Reason: r.Reason, At: since}
 	}
 	return pauses, nil

@@ -182,7 +182,7 @@ func selectWorkers(db *gorm.DB, t reliable.Tables, at time.Time) ([]Worker, erro
 		Started, Beat           string
 	}
 	err := onWriter(db, func(tx *gorm.DB) error {
-		return tx.Raw("SELECT id, processor, hostname, lease_ms, threads, pid, " + timeText(tx, "started_at") + " AS started, " + timeText(tx, "beat_at") + " AS beat FROM " +
+		return tx.Raw("SELECT id, processor, hostname, lease_ms, threads, pid, " + "coalesce(" + timeText(tx, "started_at") + ", '') AS started, coalesce(" + timeText(tx, "beat_at") + ", '') AS beat FROM " +
 			t.Workers() + " LIMIT " + strconv.Itoa(maxWorkers)).Scan(&rows).Error
 	})
 	if err != nil {
@@ -190,18 +190,13 @@ func selectWorkers(db *gorm.DB, t reliable.Tables, at time.Time) ([]Worker, erro
 	}
 	workers := make([]Worker, len(rows))
 	for i, r := range rows {
-		started, err := timeOf(r.Started)
-		if err != nil {
-			return nil, fmt.Errorf("column started_at: %w", err)
+		workers[i] = Worker{ID: r.ID, Processor: r.Processor, Hostname: r.Hostname, PID: r.Pid, Threads: r.Threads}
+		if started, err := timeOf(r.Started); err == nil { // else somebody else wrote it
+			workers[i].Up = Age(max(at.Sub(started), 0))
 		}
-		beat, err := timeOf(r.Beat)
-		if err != nil {
-			return nil, fmt.Errorf("column beat_at: %w", err)
-		}
-		since := max(at.Sub(beat), 0)
-		workers[i] = Worker{
-			ID: r.ID, Processor: r.Processor, Hostname: r.Hostname, PID: r.Pid, Threads: r.Threads,
-			Up: Age(max(at.Sub(started), 0)), Beat: Age(since), Alive: since <= time.Duration(r.LeaseMs)*time.Millisecond,
+		if beat, err := timeOf(r.Beat); err == nil {
+			since := max(at.Sub(beat), 0)
+			workers[i].Beat, workers[i].Alive = Age(since), since <= time.Duration(r.LeaseMs)*time.Millisecond
 		}
 	}
 	slices.SortFunc(workers, func(a, b Worker) int {
