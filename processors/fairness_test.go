@@ -148,3 +148,24 @@ func TestKeysAndNoKeysShareClaims(t *testing.T) {
 		}
 	})
 }
+
+// A key that is left alone with its work is not claimed bit by bit.
+func TestLastKeyIsClaimedWhole(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		o := open(t, testdb.New(t, d))
+		p := &processors.OrderedByCausalityKey{LeaseTTL: time.Minute, Completion: processors.Delete}
+		o.run(t, "w", p)
+		const entries = 3000
+		o.keyed(t, strings.Split(strings.Repeat("a", entries), "")...)
+		var sizes []int
+		for left := entries; left > 0; {
+			c := claimed(t, p)
+			sizes = append(sizes, len(c.Entries()))
+			left -= len(c.Entries())
+			finishAll(t, c)
+		}
+		if len(sizes) > entries/1000+3 {
+			t.Errorf("claims of 1000 had %d entries, want about as many as were asked for", sizes)
+		}
+	})
+}

@@ -104,6 +104,7 @@ type selection struct {
 	looked   int    // lanes whose rows were looked at
 	asked    int    // lanes whose rows were counted
 	filled   int    // those of them that had any; 0 if not all was read
+	passed   int    // those that had something before their cursors
 	least    int    // what these have at least, up to most of a lane
 }
 
@@ -141,12 +142,15 @@ func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
 			end++
 		}
 		s.asked = i + 1
-		if whole && end > 0 {
+		switch {
+		case !whole:
+		case end > 0:
 			s.filled++
-			s.least += end
-			if end == each { // there may be any number
+			if s.least += end; end == each { // there may be any number
 				s.least += s.most
 			}
+		case after[i] != "":
+			s.passed++
 		}
 		cut := len(rows) == end && !whole // what else there is of this lane, and of the next ones, was not read
 		if cut && end == 0 {
@@ -247,6 +251,9 @@ func (s *selection) settle(ctx context.Context, tx *sql.Tx) {
 		s.ring.passed(m.lane, m.last, m.ended, m.idle)
 	}
 	s.ring.turn(s.looked)
+	if s.filled == 0 {
+		s.filled = s.passed
+	}
 	s.ring.asked, s.ring.filled, s.ring.least = s.asked, s.filled, s.least
 	for _, e := range s.orphans {
 		s.base.orphan(ctx, tx, e)

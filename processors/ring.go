@@ -90,7 +90,7 @@ func (r *ring) size(n int) (lanes, each int) {
 	lanes = len(r.lanes)
 	full := lanes // that should have something
 	if r.filled > 0 {
-		lanes = min(max(max(r.keys, lanesRead)*r.asked/r.filled, (n*r.asked+r.least-1)/r.least), lanes)
+		lanes = min(max(max(r.keys, lanesRead)*r.asked/r.filled, n*r.asked/max(r.least, 1)+1), lanes)
 		full = (lanes*r.filled + r.asked - 1) / r.asked
 	}
 	return lanes, max((n+max(full, 1)-1)/max(full, 1), 2) * max(r.wider, 1)
