@@ -169,3 +169,35 @@ func TestLastKeyIsClaimedWhole(t *testing.T) {
 		}
 	})
 }
+
+// Keys with much work are read deep, but not after some of it was given back:
+// most of what stands behind an entry that fails would be read for nothing.
+func TestReadsAreDeepUntilSomethingFails(t *testing.T) {
+	testdb.Each(t, func(t *testing.T, d testdb.Dialect) {
+		o := open(t, testdb.New(t, d))
+		p := &processors.OrderedByCausalityKey{LeaseTTL: time.Minute, Completion: processors.Delete}
+		o.run(t, "w", p)
+		var backlog []string
+		for n := range 200 {
+			for range 40 {
+				backlog = append(backlog, fmt.Sprint("key", n))
+			}
+		}
+		o.keyed(t, backlog...)
+		claim := func() (c processors.Claim, keys int) {
+			c, seen := claimed(t, p), make(map[string]bool)
+			for _, e := range c.Entries() {
+				seen[e.CausalityKey] = true
+			}
+			return c, len(seen)
+		}
+		first, wide := claim()
+		finishAll(t, first)
+		second, deep := claim()
+		settle(t, second, map[int64]reliable.Outcome{second.Entries()[0].ID: {State: reliable.StateReleased}})
+		_, again := claim()
+		if deep > wide/2 || again < wide/2 {
+			t.Errorf("claims have %d keys at first, %d when all have much, %d after an entry was given back; want many, few, many", wide, deep, again)
+		}
+	})
+}

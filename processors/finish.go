@@ -108,8 +108,11 @@ func (c *claim) Finish(ctx context.Context, outcomes []reliable.Outcome) error {
 }
 
 // reopen lets the next scans see what was given back, from id on. What has a
-// key is not found by them if it is ordered.
+// key is not found by them if it is ordered: its lane is read less deep next.
 func (c *claim) reopen(id int64) {
+	if l := c.processor.lanes; l != nil {
+		l.returned.Store(true)
+	}
 	for _, e := range c.entries {
 		if e.ID >= id && (c.processor.lanes == nil || e.CausalityKey == "") {
 			c.processor.lowerMark(e.ID)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorm-aftercommit/aftercommit/internal/failpoint"
@@ -16,7 +17,8 @@ import (
 const rebalanceEvery = time.Second
 
 // lanes is what makes a NonOrdered ordered: which lanes are this worker's, and
-// how their entries are found. Apart from its locks, it is used by Claim alone.
+// how their entries are found. Apart from locks and returned, it is used by Claim
+// alone.
 //
 // A lane is a worker's while the lane's row names it and its own row is in
 // outbox_workers. Each claim locks the latter first. So nobody takes a lane
@@ -35,6 +37,8 @@ type lanes struct {
 	looseAt time.Time // when to look for entries without a key again, though there are others
 	loose   bool      // whether there were some at the last look
 	hadTurn bool      // whether the last claim had some
+
+	returned atomic.Bool // entries were given back since the last read
 }
 
 func newLanes(p *OrderedByCausalityKey, site Site) (*lanes, error) {

@@ -124,6 +124,9 @@ func (s *selection) leave(kind int64) {
 
 // read reads the next entries of the worker's lanes and selects among them.
 func (s *selection) read(ctx context.Context, tx *sql.Tx, now time.Time) error {
+	if s.returned.Swap(false) { // what stands far behind the first of its key may come back again
+		s.ring.filled = 0
+	}
 	count, each := s.ring.size(s.most)
 	asked := s.ring.lanes[:count]
 	after := make([]string, count)
