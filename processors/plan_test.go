@@ -55,6 +55,8 @@ func (p *plans) hear(_ context.Context, query string, args []driver.NamedValue) 
 		return
 	case strings.HasPrefix(query, "SET STATEMENT "): // of the housekeeping, which has a test of its plans
 		return
+	case strings.Contains(query, "GROUP BY context"): // of a status, whose plans package outbox tests
+		return
 	case strings.HasPrefix(query, "SET "):
 		if !slices.Contains(p.setup, query) {
 			p.setup = append(p.setup, query)
