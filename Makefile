@@ -6,7 +6,7 @@ MINUTES ?= 0
 PROGRAMS ?= 10000
 VERSIONS ?= 13,14,15,16,17,18
 # What listens, prepares statements, or looks at sessions of the server: behind a pooler it has nothing to say.
-AROUND = ^Test(CommitsElsewhereWake|ListensAgain|ListenIsTested|CallbacksHoldTheWholePool|StartStopStress|ReadOnlyServer|NoConnectionLeft|RunTxOnANarrowPool|EveryCallHasADeadline|ClocksApart|ClockJumps)$$
+AROUND = ^Test(CommitsElsewhereWake|ListensAgain|ListenIsTested|CallbacksHoldTheWholePool|StartStopStress|ReadOnlyServer|NoConnectionLeft|RunTxOnANarrowPool|EveryCallHasADeadline|NoTransactionWhileACallbackRuns|ClocksApart|ClockJumps)$$
 # What takes its time over leases and lanes, with statements that other tests send to each version.
 ALIKE = ^Test(Locker.*|HotKeyStarvesNobody|BlockedKeysHideNobody|LanesChangeHands|HeadThatKillsWorkers|HeadIsAcquitted)$$
 LINTER_VERSION = v2.15.0
