@@ -29,16 +29,43 @@ func unfinished(db *gorm.DB) string {
 	return pendingRows
 }
 
-// selectKinds counts pending entries by kind: the oldest MaxCounted that are
-// fresh and one more if there are more, and as many of the others. The fresh
-// ones come by the primary key, or the index _kept_fresh of a table that keeps
-// what is done, the others by _retry.
+// selectKinds counts up to MaxCounted pending entries by kind, and one more if
+// there are more: the oldest fresh ones, by the primary key, or the index
+// _kept_fresh of a table that keeps what is done; then the others, by _retry.
 func selectKinds(db *gorm.DB, t reliable.Tables, at time.Time) ([]Kind, error) {
-	fresh := kindRows(t) + pendingRows + " AND retry_at IS NULL ORDER BY id LIMIT ?"
-	others := kindRows(t) + unfinished(db) + " AND retry_at IS NOT NULL ORDER BY retry_at, id LIMIT ?"
-	kinds, err := selectGroups(db, at, "SELECT * FROM ("+fresh+") AS f UNION ALL SELECT * FROM ("+others+") AS o", MaxCounted+1, MaxCounted+1)
+	kinds, err := selectGroups(db, at, kindRows(t)+pendingRows+" AND retry_at IS NULL ORDER BY id LIMIT ?", MaxCounted+1)
+	if err != nil {
+		return nil, err
+	}
+	room := int64(MaxCounted + 1)
+	for i := range kinds {
+		room -= kinds[i].N
+	}
+	if room > 0 {
+		others, err := selectGroups(db, at, kindRows(t)+unfinished(db)+" AND retry_at IS NOT NULL ORDER BY retry_at, id LIMIT ?", room)
+		if err != nil {
+			return nil, err
+		}
+		kinds = merge(kinds, others)
+	}
 	slices.SortStableFunc(kinds, func(a, b Kind) int { return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(a.Event, b.Event)) })
-	return kinds, err
+	return kinds, nil
+}
+
+// merge adds others to the kinds that they are of.
+func merge(kinds, others []Kind) []Kind {
+	for _, o := range others {
+		i := slices.IndexFunc(kinds, func(k Kind) bool {
+			return k.Context == o.Context && k.Model == o.Model && k.Event == o.Event && slices.Equal(k.Owed, o.Owed)
+		})
+		if i < 0 {
+			kinds = append(kinds, o)
+			continue
+		}
+		kinds[i].N += o.N
+		kinds[i].Oldest = max(kinds[i].Oldest, o.Oldest)
+	}
+	return kinds
 }
 
 // selectWindowKinds returns the kinds of what is pending in a window.
