@@ -65,7 +65,7 @@ type State string
 
 // The states of a thread.
 const (
-	Idle    State = "idle"    // nothing; it shows itself at least every [Interval]
+	Idle    State = "idle"    // nothing; it shows itself well within [Fresh]
 	Busy    State = "busy"    // it works, on what Thread.Work says
 	Waiting State = "waiting" // for the database, to make durable what is done
 	Beating State = "beating" // of a loop, not a thread: it says how soon it shows itself again

@@ -7,8 +7,10 @@ import (
 	"github.com/gorm-aftercommit/aftercommit/healthcheck"
 )
 
-// tellEvery is how often an operator is told that a heartbeat can't be written.
-const tellEvery = time.Minute
+const (
+	tellEvery = time.Minute           // an operator is told that a heartbeat can't be written
+	showEvery = healthcheck.Fresh / 3 // threads that wait show themselves where no file is written
+)
 
 // pulse makes a worker's threads show themselves, and writes what they show.
 type pulse struct {
@@ -41,7 +43,11 @@ func newPulse(b *board, path string, trouble func(error)) (*pulse, error) {
 
 func (p *pulse) run(trouble func(error)) {
 	defer close(p.done)
-	ticker := time.NewTicker(healthcheck.Interval)
+	every := healthcheck.Interval
+	if p.file == nil {
+		every = showEvery
+	}
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
